@@ -1,0 +1,48 @@
+"""Typed, frozen configuration: the model (travels in the file header), the fit, the presets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0, le=1 << 20)]
+Size = Annotated[int, Meta(ge=1, le=1 << 20)]
+
+
+class FieldConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The conditioning field (paper section 3.3): multi-resolution grid and ConvNeXt decoder."""
+
+    grid_size: tuple[Size, Size, Size]  # finest level, T x H x W
+    grid_channels: Size  # of the finest level; doubled at each coarser one
+    grid_levels: Annotated[int, Meta(ge=1, le=8)]
+    channels: tuple[Size, ...]  # a decoder stage each, coarse to fine
+    depths: tuple[Size, ...]
+    scales: tuple[Annotated[int, Meta(ge=1, le=8)], ...]  # upsampling before each stage
+    expansion: Annotated[int, Meta(ge=1, le=8)] = 4
+    local_channels: Count = 0  # of the per-stage temporal grids; 0 is none
+    local_levels: Annotated[int, Meta(ge=1, le=8)] = 3
+
+
+class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The latent prior (paper section 3.6), evaluated in integers."""
+
+    energy: bool = True  # scale from weighted magnitudes of decoded neighbours
+    temporal: bool = True  # contexts from subbands already decoded
+    hidden: Count = 0  # ReLU units for each channel group of the masked convolution; 0 is none
+
+
+class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Everything about the network that the decoder must know. Saved in the file header."""
+
+    packing: Annotated[int, Meta(ge=1, le=2)] = 2  # 2: 2x2 space-to-depth; 1: full resolution, 4 channels
+    stages: Annotated[int, Meta(ge=1, le=6)] = 4
+    base: Literal["dct", "identity"] = "dct"
+    gop: Annotated[int, Meta(ge=1, le=16)] = 16  # longest group of frames, a power of two
+    groups: tuple[Size, ...] = ()  # latent channels of each ordered group
+    layers: tuple[Size, ...] = ()  # groups of each layer
+    coupling: tuple[Count, ...] = ()  # subnet width of each stage but the last; empty is no coupling
+    field: FieldConfig | None = None
+    prior: PriorConfig = PriorConfig()
+    start: Annotated[int, Meta(ge=0, le=65535)] = 0  # id of the starting point; 0 is the analytic one

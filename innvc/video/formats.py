@@ -1,0 +1,101 @@
+"""Pixel formats that are coded natively, and the facts about a video that travel with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from innvc.errors import UnsupportedError
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """A planar sample format, named as ffmpeg names it.
+
+    Planes are stored in ffmpeg's order: Y, U, V or G, B, R or a single grey plane.
+    """
+
+    name: str
+    family: str  # "gray", "yuv" or "rgb"
+    depth: int  # bits a sample
+    shift_x: int  # log2 of the horizontal chroma subsampling
+    shift_y: int  # log2 of the vertical chroma subsampling
+
+    @property
+    def planes(self) -> int:
+        return 1 if self.family == "gray" else 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype("u1") if self.depth == 8 else np.dtype("<u2")
+
+    @property
+    def peak(self) -> int:
+        return (1 << self.depth) - 1
+
+    def plane_size(self, plane: int, width: int, height: int) -> tuple[int, int]:
+        """(height, width) of a plane, chroma rounded up."""
+        if plane == 0 or self.family != "yuv":
+            return height, width
+        return -(-height >> self.shift_y), -(-width >> self.shift_x)
+
+    def frame_bytes(self, width: int, height: int) -> int:
+        sizes = (self.plane_size(p, width, height) for p in range(self.planes))
+        return sum(h * w for h, w in sizes) * self.dtype.itemsize
+
+
+def _formats() -> dict[str, PixelFormat]:
+    table = {}
+    for depth, suffix in ((8, ""), (10, "10le"), (12, "12le")):
+        table["gray" + suffix] = PixelFormat("gray" + suffix, "gray", depth, 0, 0)
+        for name, shift_x, shift_y in (("420", 1, 1), ("422", 1, 0), ("444", 0, 0)):
+            name = f"yuv{name}p{suffix}"
+            table[name] = PixelFormat(name, "yuv", depth, shift_x, shift_y)
+        table["gbrp" + suffix] = PixelFormat("gbrp" + suffix, "rgb", depth, 0, 0)
+    return table
+
+
+PIXEL_FORMATS: dict[str, PixelFormat] = _formats()
+
+
+def pixel_format(name: str) -> PixelFormat:
+    """Looks up a native format by its ffmpeg name.
+
+    Raises:
+        UnsupportedError: the format is not coded natively.
+    """
+    try:
+        return PIXEL_FORMATS[name]
+    except KeyError:
+        raise UnsupportedError(
+            f"Pixel format '{name}' is not supported.",
+            f"Supported are {', '.join(PIXEL_FORMATS)}; --pix-fmt converts to one of them.",
+        ) from None
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video besides its samples. Colour fields are H.273 code points."""
+
+    width: int
+    height: int
+    format: PixelFormat
+    frame_rate: Fraction | None = None
+    time_base: Fraction | None = None  # of Frame.pts
+    color_range: int = 0  # 0 unknown, 1 limited, 2 full
+    color_primaries: int = 2
+    color_transfer: int = 2
+    color_matrix: int = 2
+    chroma_location: int = 0  # ffmpeg's AVChromaLocation, 0 unknown
+    sample_aspect: Fraction | None = None
+    rotation: int = 0  # degrees counter-clockwise to turn the picture for display: 0, 90, 180, 270
+
+
+@dataclass
+class Frame:
+    """One picture: a [height, width] array of format.dtype for each plane."""
+
+    planes: list[np.ndarray] = field(repr=False)
+    pts: int | None = None  # in units of VideoInfo.time_base; None where the rate is constant
