@@ -1,0 +1,37 @@
+PYTHON ?= $(shell python3.11 -c "print('python3.11')" 2>/dev/null || echo python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: env demo test quick lint format bench clean
+env: $(STAMP)
+
+# The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench,dev]"
+	touch $@
+
+demo: env
+	$(BIN)/python demo/demo.py
+
+test: env
+	$(BIN)/python -m pytest -q
+
+quick: env
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# CLIPS="a.mkv b.mkv" ARGS="--lambdas 0.3,1,3 --frames 0:16"
+bench: env
+	$(BIN)/python benchmarks/rd.py $(if $(CLIPS),--clips $(CLIPS)) $(ARGS)
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache
