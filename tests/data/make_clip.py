@@ -1,4 +1,6 @@
-"""Cuts a small lossless clip out of an 8-bit 4:2:0 video: halve by 2x2 averages, crop, keep some frames.
+"""Cuts a small lossless clip out of an 8-bit 4:2:0 video: halve, crop, keep some frames.
+
+Halving is by 2x2 averages, so no filter of a library decides the samples.
 
 python tests/data/make_clip.py SOURCE OUT.mkv --frames 0:6 --crop 352x288+200+36
 """
