@@ -1,0 +1,311 @@
+"""Video in a container or an image sequence, decoded by PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+
+from innvc.errors import InnvcError, InputError, UnsupportedError
+from innvc.video.convert import Converter
+from innvc.video.formats import PIXEL_FORMATS, Frame, VideoInfo, pixel_format
+from innvc.video.layouts import LAYOUTS, frame_to_planes, narrow_planes, shifts_from_16_bits
+from innvc.video.matroska import chroma_location, missing_bytes
+from innvc.video.timing import (
+    DEFAULT_FRAME_RATE,
+    constant_rate,
+    fraction,
+    mean_rate,
+    standard_rate,
+)
+
+IMAGE_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".dpx", ".ppm", ".pgm")
+_NUMBER = re.compile(r"%(?:0(\d+))?d")
+# Demuxers that render text, or that only point at other files and addresses.
+_REFUSED_DEMUXERS = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "sdp", "imf"}
+_UNSPECIFIED = 2
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turns what PyAV raises into InputError."""
+    try:
+        yield
+    except InnvcError:
+        raise
+    except MemoryError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{name} cannot be read as video: {reason}.",
+            "The file is damaged, cut short, or of a kind that FFmpeg does not know.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where PyAV finds a video, and how it has to open it."""
+
+    url: str
+    demuxer: str | None
+    options: dict[str, str]
+    images: int = 0  # number of image files, 0 for a container
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path is a pattern such as frame_%04d.png, and no file of that very name."""
+    return bool(_NUMBER.search(os.path.basename(path))) and not os.path.exists(path)
+
+
+def _sequence(path: str, rate: Fraction) -> _Place:
+    folder, name = os.path.split(os.path.abspath(path))
+    match = _NUMBER.search(name)
+    digits = rf"(\d{{{match[1]},}})" if match[1] else r"(0|[1-9]\d*)"
+    full = re.compile(re.escape(name[: match.start()]) + digits + re.escape(name[match.end() :]))
+    files = os.listdir(folder) if os.path.isdir(folder) else []
+    numbers = sorted(int(m[1]) for m in map(full.fullmatch, files) if m)
+    if not numbers:
+        raise InputError(f"No file matches {path}.")
+    for expected, number in enumerate(numbers, numbers[0]):
+        if number != expected:
+            raise InputError(f"The image sequence {path} lacks number {expected}.")
+    options = {"start_number": str(numbers[0]), "framerate": str(rate)}
+    return _Place(os.path.join(folder, name), "image2", options, len(numbers))
+
+
+def _place(path: str, rate: Fraction) -> _Place:
+    if is_pattern(path):
+        return _sequence(path, rate)
+    # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
+    url = os.path.abspath(path)
+    if os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS:
+        return _Place(url, "image2", {"pattern_type": "none", "framerate": str(rate)}, 1)
+    return _Place(url, None, {"protocol_whitelist": "file"})
+
+
+class ContainerReader:
+    """Decodes the first video stream of a file.
+
+    The packets are read once without decoding them, for the timestamps and the count.
+
+    Attributes:
+        info: of the frames that come out. time_base is set where the rate varies.
+        frame_count: number of frames by the container's account, None where it gives none.
+        has_audio: whether there is an audio stream.
+        notes: one-line remarks; decoding may add to them.
+
+    Args:
+        path: a file or an image sequence's pattern.
+        pix_fmt: convert to this native format; None keeps the file's own.
+        fps: frame rate to use in place of the file's; for images the only one there is.
+
+    Raises:
+        InputError: the file holds no readable video.
+        UnsupportedError: the format is not coded natively and no `pix_fmt` is given.
+    """
+
+    def __init__(self, path: str, pix_fmt: str | None, fps: Fraction | None) -> None:
+        self.notes: list[str] = []
+        self._name = os.path.basename(path)
+        self._target = pixel_format(pix_fmt) if pix_fmt else None
+        self._place = _place(path, fps or DEFAULT_FRAME_RATE)
+        with reading(self._name), self._open() as (container, stream):
+            self._check_complete(container, stream)
+            self._pts = self._scan(container, stream)
+        with reading(self._name), self._open() as (container, stream):
+            first = next(container.decode(stream), None)
+            if first is None:
+                raise InputError(f"{self._name} has no picture that can be decoded.")
+            self._describe(container, stream, first, fps)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+        place = self._place
+        with av.open(place.url, format=place.demuxer, options=place.options) as container:
+            if _REFUSED_DEMUXERS & set(container.format.name.split(",")):
+                raise InputError(f"{self._name} is not a video file.")
+            streams = [
+                stream
+                for stream in container.streams.video
+                if not stream.disposition & av.stream.Disposition.attached_pic
+            ]
+            if not streams:
+                raise InputError(f"{self._name} has no video stream.")
+            if streams[0].codec_context is None:
+                raise InputError(f"{self._name} is coded in a way that FFmpeg cannot decode.")
+            streams[0].thread_type = "AUTO"
+            streams[0].codec_context.options = {"err_detect": "explode"}
+            yield container, streams[0]
+
+    def _check_complete(self, container, stream: av.VideoStream) -> None:
+        """Finds cut files that FFmpeg would read to their early end without a word."""
+        if self._place.images:
+            return
+        size = os.path.getsize(self._place.url)
+        missing = 0
+        if "matroska" in container.format.name:
+            missing = missing_bytes(self._place.url)
+        elif "mov" in container.format.name:
+            entries = stream.index_entries
+            ends = (entry.pos + entry.size for entry in entries)
+            missing = max(0, max(ends, default=0) - size)
+        if missing:
+            raise InputError(
+                f"{self._name} is cut short: {missing} bytes are missing at its end.",
+                "Copy or download it again.",
+            )
+
+    def _scan(self, container, stream: av.VideoStream) -> list[int] | None:
+        """Timestamps of all pictures in display order; None where a packet has none."""
+        pts: list[int | None] = []
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                pts.append(packet.pts)
+        if None in pts or len(set(pts)) < len(pts) or not pts:
+            return None
+        return sorted(pts)
+
+    def _describe(self, container, stream: av.VideoStream, first: av.VideoFrame, fps) -> None:
+        context = stream.codec_context
+
+        def tag(name: str, unknown: int) -> int:
+            value = int(getattr(first, name))
+            return value if value != unknown else int(getattr(context, name))
+
+        self._geometry = (first.width, first.height, first.format.name)
+        layout = LAYOUTS.get(first.format.name)
+        if layout is None and self._target is None:
+            raise UnsupportedError(
+                f"Pixel format '{first.format.name}' of {self._name} is not supported.",
+                f"Supported are {', '.join(PIXEL_FORMATS)}; --pix-fmt converts to one of them.",
+            )
+        info = VideoInfo(
+            first.width,
+            first.height,
+            layout.format if layout else self._target,
+            color_range=2 if layout and layout.full_range else tag("color_range", 0),
+            color_primaries=tag("color_primaries", _UNSPECIFIED),
+            color_transfer=tag("color_trc", _UNSPECIFIED),
+            color_matrix=tag("colorspace", _UNSPECIFIED),
+            chroma_location=chroma_location(stream),
+            sample_aspect=fraction(stream.sample_aspect_ratio),
+            rotation=self._rotation(first),
+        )
+        if not info.format.shift_x:
+            info = replace(info, chroma_location=0)
+        self._converter = None
+        self._narrows = bool(self._target) and shifts_from_16_bits(first.format.name, self._target)
+        if self._narrows:
+            self.notes.append(f"16-bit samples are cut to their upper {self._target.depth} bits")
+        elif self._target and (layout is None or layout.format != self._target):
+            self._converter = Converter(first.format.name, info, self._target)
+            self.notes += self._converter.notes
+            info = self._converter.info
+        self.info = self._timed(info, stream, fps)
+        self.has_audio = bool(container.streams.audio)
+        if self.has_audio:
+            self.notes.append("audio is not coded in this version")
+        if len(container.streams.video) > 1:
+            self.notes.append(f"only the first of {len(container.streams.video)} video streams")
+        if first.interlaced_frame:
+            self.notes.append("the video is interlaced; its frames are coded as they are")
+        kinds = {entry.type.name for entry in first.side_data}
+        if any(kind.startswith("DOVI") for kind in kinds):
+            self.notes.append("Dolby Vision metadata is not kept")
+        if kinds & {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"}:
+            self.notes.append("HDR mastering metadata is not kept")
+
+    def _rotation(self, first: av.VideoFrame) -> int:
+        matrix = first.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return 0
+        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix)[:36])
+        angle = first.rotation
+        if a * d - b * c < 0:
+            self.notes.append("the display matrix mirrors the picture, which is not kept")
+            return 0
+        if angle % 90:
+            self.notes.append(f"a display rotation by {angle} degrees is not kept")
+            return 0
+        return angle % 360
+
+    def _timed(self, info: VideoInfo, stream: av.VideoStream, fps: Fraction | None) -> VideoInfo:
+        images, pts = self._place.images, self._pts
+        time_base = fraction(stream.time_base)
+        self.frame_count = images or (len(pts) if pts else None)
+        if images:
+            if not fps:
+                self.notes.append(f"frame rate not given, taken to be {DEFAULT_FRAME_RATE}")
+            return replace(info, frame_rate=fps or DEFAULT_FRAME_RATE)
+        rates = (stream.guessed_rate, stream.average_rate, stream.base_rate)
+        declared = [standard_rate(fraction(rate)) for rate in rates]
+        fallback = next((rate for rate in declared if rate), None)
+        rate = constant_rate(pts, time_base, declared) if pts and time_base else fallback
+        if fps:
+            if fps != rate:
+                was = rate or (mean_rate(pts, time_base) if pts and time_base else None)
+                self.notes.append(f"frame rate {fps} as given, where the file says {was}")
+            return replace(info, frame_rate=fps)
+        if rate:
+            return replace(info, frame_rate=rate)
+        if pts and time_base:
+            mean = fraction(stream.average_rate) or mean_rate(pts, time_base)
+            self.notes.append("the frame rate varies; timestamps are kept")
+            return replace(info, frame_rate=mean, time_base=time_base)
+        self.notes.append(f"the file says no frame rate, taken to be {DEFAULT_FRAME_RATE}")
+        return replace(info, frame_rate=DEFAULT_FRAME_RATE)
+
+    def frames(self, start: int, stop: int | None) -> Iterator[Frame]:
+        """Frames start to stop (exclusive; None is the end) in display order."""
+        index = 0
+        first_pts = None
+        with reading(self._name), self._open() as (container, stream):
+            for picture in container.decode(stream):
+                if stop is not None and index >= stop:
+                    return
+                if index == 0:
+                    first_pts = picture.pts
+                if (picture.width, picture.height, picture.format.name) != self._geometry:
+                    raise InputError(
+                        f"{self._name} changes from {self._geometry} to "
+                        f"{(picture.width, picture.height, picture.format.name)} at frame {index}.",
+                        "Cut it into parts of one size and format.",
+                    )
+                if index >= start:
+                    yield self._frame(picture, index)
+                index += 1
+        self._check_count(index, first_pts)
+
+    def _frame(self, picture: av.VideoFrame, index: int) -> Frame:
+        pts = picture.pts if self.info.time_base else None
+        if self.info.time_base and pts is None:
+            raise InputError(f"{self._name}: frame {index} has no timestamp.", "Give --fps.")
+        if self._narrows:
+            return Frame(narrow_planes(picture, self.info.format), pts)
+        if self._converter:
+            picture = self._converter.convert(picture)
+        return Frame(frame_to_planes(picture), pts)
+
+    def _check_count(self, decoded: int, first_pts: int | None) -> None:
+        """Pictures before the first that decodes are a cut at the start; others are damage."""
+        missing = (self.frame_count or decoded) - decoded
+        if missing <= 0:
+            return
+        before = sum(1 for t in self._pts or () if first_pts is not None and t < first_pts)
+        if missing > before:
+            raise InputError(
+                f"{self._name} has {self.frame_count} pictures, of which {decoded} decode.",
+                "The file is damaged or cut short.",
+            )
+        self.notes.append(f"{missing} pictures at the start need others that are not in the file")
+        self.frame_count = decoded
+
+    def close(self) -> None:
+        """Nothing is held open between iterations."""
