@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import random
 import struct
 import subprocess
 import sys
 import zlib
 from fractions import Fraction
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,9 +21,11 @@ from innvc.bitstream.container import Reader, Writer, cut_file, statistics, subb
 from innvc.bitstream.header import (
     PIX_FMTS,
     HeaderRecord,
+    IndexRecord,
     Limits,
     PacketRecord,
     ParameterRecord,
+    SegmentEntry,
     SegmentRecord,
     cut_layers,
     decode_record,
@@ -30,7 +34,7 @@ from innvc.bitstream.header import (
     latent_channels,
     to_ratio,
 )
-from innvc.config import FieldConfig, ModelConfig
+from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import CorruptError, InnvcError, InputError, LimitError, UnsupportedError
 
 FIELD = FieldConfig(
@@ -480,3 +484,15 @@ def test_imports_stay_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_format_document_lists_the_fields():
+    """The tables of docs/format.md name the fields of each record in their order."""
+    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text("utf-8")
+    tables = []
+    for block in text.split("| field | type | content |\n|---|---|---|\n")[1:]:
+        rows = itertools.takewhile(lambda line: line.startswith("|"), block.splitlines())
+        tables.append([row.split("|")[1].strip() for row in rows])
+    records = [HeaderRecord, ModelConfig, FieldConfig, PriorConfig, SegmentRecord]
+    records += [ParameterRecord, PacketRecord, IndexRecord, SegmentEntry]
+    assert tables == [list(record.__struct_fields__) for record in records]
