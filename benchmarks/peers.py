@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import json
 import math
 import time
@@ -24,7 +25,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from innvc.video.formats import Frame, PixelFormat, VideoInfo, pixel_format
+from innvc.metrics import QualityMeter, to_json_value
+from innvc.video.formats import Frame, PixelFormat, VideoInfo
+from innvc.video.source import open_source
 
 # One thread: wavefronts and frame threads cost bits and make results depend on the machine.
 _SINGLE = "log-level=none:info=0:no-wpp=1:frame-threads=1:pools=none"
@@ -56,21 +59,21 @@ _PARAMETER_SETS = (32, 33, 34)  # HEVC NAL unit types; x265 repeats them in each
 
 @dataclass(frozen=True)
 class PeerResult:
-    """One encode. `mse` is of each plane over all frames, in code values of the clip's depth."""
+    """One encode. Quality as innvc.metrics.Quality; null where planes are identical."""
 
     peer: str
     quality: float
-    frames: int
     width: int
     height: int
     pix_fmt: str
     bytes: int
     bpp: float
-    mse: list[float]
-    psnr_y: float
+    frames: int
+    psnr_y: float | None
     psnr_u: float | None
     psnr_v: float | None
-    psnr_611: float
+    psnr_611: float | None
+    msssim_y: float | None
     seconds: float
     settings: str
 
@@ -84,28 +87,10 @@ def samples(plane: av.video.plane.VideoPlane, fmt: PixelFormat) -> np.ndarray:
 def read_frames(
     path: str, first: int = 0, last: int | None = None
 ) -> tuple[VideoInfo, list[Frame]]:
-    """Frames first to last (not included) of a video, in its own pixel format."""
-    frames: list[Frame] = []
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        info = None
-        for index, decoded in enumerate(container.decode(stream)):
-            if index < first:
-                continue
-            if last is not None and index >= last:
-                break
-            if info is None:
-                rate = stream.average_rate or stream.guessed_rate
-                fps = Fraction(rate.numerator, rate.denominator) if rate else Fraction(25)
-                fmt = pixel_format(decoded.format.name)
-                info = VideoInfo(
-                    decoded.width, decoded.height, fmt, fps, color_range=int(decoded.color_range)
-                )
-            frames.append(Frame([samples(p, info.format).copy() for p in decoded.planes]))
-    if info is None:
-        raise SystemExit(f"{path} has no frames {first}:{last}.")
-    return info, frames
+    """Frames first to last (not included), as far as the clip has them, in its own format."""
+    with open_source(path, frames=(first, None)) as source:
+        count = None if last is None else last - first
+        return source.info, list(itertools.islice(source, count))
 
 
 def _pad(info: VideoInfo) -> tuple[int, int]:
@@ -182,59 +167,33 @@ def decode(info: VideoInfo, file: bytes) -> list[Frame]:
     return frames
 
 
-def mean_squared_errors(reference: Sequence[Frame], test: Sequence[Frame]) -> list[float]:
-    """Mean squared error of each plane over all frames, in code values."""
-    if len(reference) != len(test):
-        raise RuntimeError(f"{len(reference)} frames went in, {len(test)} came out")
-    errors = []
-    for plane in range(len(reference[0].planes)):
-        squares = 0.0
-        for a, b in zip(reference, test, strict=True):
-            difference = a.planes[plane].astype(np.int32) - b.planes[plane].astype(np.int32)
-            squares += float(np.square(difference, dtype=np.int64).sum())
-        errors.append(squares / (len(reference) * reference[0].planes[plane].size))
-    return errors
-
-
-def psnr(mse: float, peak: int) -> float:
-    return 10 * math.log10(peak * peak / mse) if mse > 0 else 100.0
-
-
-def psnr_611(mse: Sequence[float], fmt: PixelFormat) -> float:
-    """PSNR of the mean squared error with planes weighted 6:1:1 (RGB 1:1:1, grey alone)."""
-    weights = {"gray": (1,), "yuv": (6, 1, 1), "rgb": (1, 1, 1)}[fmt.family]
-    total = sum(w * e for w, e in zip(weights, mse, strict=True)) / sum(weights)
-    return psnr(total, fmt.peak)
-
-
 def measure(
-    peer: Peer, info: VideoInfo, frames: Sequence[Frame], quality: float
-) -> tuple[PeerResult, list[Frame]]:
-    """Encodes, decodes and measures; returns the decoded frames as well."""
+    peer: Peer,
+    info: VideoInfo,
+    frames: Sequence[Frame],
+    quality: float,
+    msssim: bool = False,
+) -> PeerResult:
+    """Encodes, decodes and measures."""
     start = time.monotonic()
     file, size = encode(peer, info, frames, quality)
     seconds = time.monotonic() - start
-    decoded = decode(info, file)
-    mse = mean_squared_errors(frames, decoded)
-    each = [psnr(e, info.format.peak) for e in mse]
-    result = PeerResult(
+    meter = QualityMeter(info.format, msssim)
+    for frame, decoded in zip(frames, decode(info, file), strict=True):
+        meter.update(frame.planes, decoded.planes)
+    measured = asdict(meter.result())
+    return PeerResult(
         peer=peer.name,
         quality=quality,
-        frames=len(frames),
         width=info.width,
         height=info.height,
         pix_fmt=info.format.name,
         bytes=size,
         bpp=8 * size / (len(frames) * info.width * info.height),
-        mse=mse,
-        psnr_y=each[0],
-        psnr_u=each[1] if len(each) > 1 else None,
-        psnr_v=each[2] if len(each) > 1 else None,
-        psnr_611=psnr_611(mse, info.format),
+        **{k: to_json_value(v) for k, v in measured.items()},
         seconds=seconds,
         settings=peer.describe(),
     )
-    return result, decoded
 
 
 class Cache:
@@ -283,19 +242,27 @@ def curve(
     def point(quality: int) -> dict:
         row = cache.find(source, peer, quality)
         if row is None:
-            result, _ = measure(peer, info, frames, quality)
+            result = measure(peer, info, frames, quality)
             row = {"clip": clip, "source": source} | asdict(result)
             cache.add(row)
         return row
 
     points = [point(_START)]
     for step in (_STEP, -_STEP):
-        quality, db = _START, points[0]["psnr_611"]
+        quality, db = _START, _decibels(points[0])
         while (db > low if step > 0 else db < high) and 0 <= quality + step <= _LAST:
             quality += step
             points.append(point(quality))
-            db = points[-1]["psnr_611"]
-    return sorted(points, key=lambda row: row["psnr_611"])
+            db = _decibels(points[-1])
+    return sorted(points, key=_decibels)
+
+
+def _decibels(row: dict) -> float:
+    return math.inf if row["psnr_611"] is None else row["psnr_611"]
+
+
+def decibel_text(value: float | None) -> str:
+    return "identical" if value is None else f"{value:.2f}"
 
 
 def frame_range(text: str) -> tuple[int, int | None]:
@@ -323,7 +290,11 @@ def main() -> None:
             limits = arguments.low, arguments.high
             for row in curve(peer, Path(clip).stem, info, frames, cache, *limits):
                 cells = [row["clip"], row["frames"], name, row["quality"], row["bytes"]]
-                cells += [f"{row['bpp']:.4f}", f"{row['psnr_y']:.2f}", f"{row['psnr_611']:.2f}"]
+                cells += [
+                    f"{row['bpp']:.4f}",
+                    decibel_text(row["psnr_y"]),
+                    decibel_text(row["psnr_611"]),
+                ]
                 print("|", " | ".join(map(str, [*cells, f"{row['seconds']:.1f}"])), "|", flush=True)
 
 
