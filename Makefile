@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: env
-	$(BIN)/python demo/demo.py
+	$(BIN)/python benchmarks/demo.py
 
 test: env
 	$(BIN)/python -m pytest -q
