@@ -14,6 +14,7 @@ import av
 
 from innvc.errors import InnvcError, InputError, UnsupportedError
 from innvc.video.convert import Converter
+from innvc.video.ffv1 import SliceCheck
 from innvc.video.formats import PIXEL_FORMATS, Frame, VideoInfo, pixel_format
 from innvc.video.layouts import LAYOUTS, frame_to_planes, narrow_planes, shifts_from_16_bits
 from innvc.video.matroska import chroma_location, missing_bytes
@@ -165,7 +166,12 @@ class ContainerReader:
     def _scan(self, container, stream: av.VideoStream) -> list[int] | None:
         """Timestamps of all pictures in display order; None where a packet has none."""
         pts: list[int | None] = []
+        # Versions below 3 have neither extradata nor checksums.
+        context = stream.codec_context
+        check = SliceCheck() if context.name == "ffv1" and context.extradata else None
         for packet in container.demux(stream):
+            if check and packet.size and not check.is_intact(bytes(packet)):
+                raise InputError(f"{self._name} is damaged: checksums of frame {len(pts)} differ.")
             if packet.size and not packet.is_discard:
                 pts.append(packet.pts)
         if None in pts or len(set(pts)) < len(pts) or not pts:
@@ -250,7 +256,7 @@ class ContainerReader:
         rate = constant_rate(pts, time_base, declared) if pts and time_base else fallback
         if fps:
             if fps != rate:
-                was = rate or (mean_rate(pts, time_base) if pts and time_base else None)
+                was = rate or fraction(stream.average_rate)
                 self.notes.append(f"frame rate {fps} as given, where the file says {was}")
             return replace(info, frame_rate=fps)
         if rate:

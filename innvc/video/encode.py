@@ -9,7 +9,7 @@ import av
 
 from innvc.video.formats import Frame, PixelFormat, VideoInfo, pixel_format
 from innvc.video.layouts import planes_to_frame
-from innvc.video.matroska import write_sample_aspect
+from innvc.video.matroska import HELD_LOCATIONS, write_sample_aspect
 from innvc.video.timing import DEFAULT_FRAME_RATE
 
 _LOCATION_NAMES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -24,14 +24,16 @@ class Encoding:
     format: PixelFormat
     options: dict[str, str] = field(default_factory=dict)
     lossless: bool = False
-    codec_tag: str = ""
 
 
 def ffv1(info: VideoInfo) -> Encoding:
     """FFV1 version 3 with a checksum for each slice; takes every native format."""
     options = {"level": "3", "slicecrc": "1"}
-    if min(info.width, info.height) < 64 and info.width <= 352 and info.height <= 288:
+    small = info.width <= 352 and info.height <= 288
+    if min(info.width, info.height) < 64 and small:
         options["slices"] = "1"  # the default number does not fit into a few pixels
+    elif min(info.width, info.height) < 16:
+        options = {"level": "1"}  # version 3 wants more slices than a thin picture can give
     return Encoding("ffv1", info.format, options, lossless=True)
 
 
@@ -44,17 +46,15 @@ def _sampling(form: PixelFormat) -> str:
 
 
 def lossy(extension: str, info: VideoInfo) -> Encoding:
-    """The encoding for a viewing copy: .mp4 and .mov (H.264, HEVC for 12 bits) or .webm (VP9)."""
+    """The encoding for a viewing copy: .mp4 and .mov (H.264) or .webm (VP9)."""
     form = info.format
     sampling = "420" if form.family == "gray" else _sampling(form)
     if extension == ".webm":
         return Encoding("libvpx-vp9", _with(form, sampling, 8), {"crf": "14", "b": "0"})
     if (info.width % 2 and sampling != "444") or (info.height % 2 and sampling == "420"):
-        sampling = "444"  # x264 and x265 refuse odd sizes with subsampled chroma
-    target = _with(form, sampling, form.depth)
-    if form.depth == 12:
-        options = {"crf": "14", "x265-params": "log-level=none"}
-        return Encoding("libx265", target, options, codec_tag="hvc1")
+        sampling = "444"  # x264 refuses odd sizes with subsampled chroma
+    # Not x265 for 12 bits: it corrupts the heap on pictures below 64 pixels a side.
+    target = _with(form, sampling, min(form.depth, 10))
     return Encoding("libx264", target, {"crf": "14", "preset": "medium"})
 
 
@@ -88,6 +88,9 @@ class ContainerWriter:
         if info.time_base and self._matroska and (info.time_base / _MILLISECOND).denominator > 1:
             self.notes.append("timestamps are rounded to milliseconds by the container")
 
+        if self._matroska and info.chroma_location not in HELD_LOCATIONS:
+            self.notes.append("Matroska does not hold this chroma location")
+
     def _add_stream(self, encoding: Encoding) -> av.VideoStream:
         info = self._info
         options = dict(encoding.options)
@@ -99,8 +102,6 @@ class ContainerWriter:
         context = stream.codec_context
         context.thread_type = "AUTO"  # PyAV's default, slices, costs x264 a few per cent
         context.time_base = self._time_base
-        if encoding.codec_tag:
-            context.codec_tag = encoding.codec_tag
         self._tag(context)
         if info.sample_aspect:
             context.sample_aspect_ratio = info.sample_aspect

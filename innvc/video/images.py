@@ -11,6 +11,7 @@ import numpy as np
 from innvc.errors import UsageError
 from innvc.video.formats import Frame, PixelFormat, VideoInfo, pixel_format
 from innvc.video.layouts import planes_to_frame, rows
+from innvc.video.timing import DEFAULT_FRAME_RATE
 
 _NUMBER = re.compile(r"%0?\d*d")
 _FIRST_NUMBER = 1  # as ffmpeg numbers its own sequences
@@ -57,7 +58,7 @@ class ImageWriter:
         self._encoder = av.CodecContext.create("png", "w")
         self._encoder.width, self._encoder.height = info.width, info.height
         self._encoder.pix_fmt = self._layout
-        self._encoder.time_base = 1 / (info.frame_rate or 25)
+        self._encoder.time_base = 1 / (info.frame_rate or DEFAULT_FRAME_RATE)
         # One frame, one packet: frame threads would hold packets back.
         self._encoder.thread_type = "NONE"
 

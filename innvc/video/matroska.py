@@ -27,7 +27,8 @@ _UNKNOWN_SIZE = -1
 
 # ChromaSitingHorz, ChromaSitingVert -> AVChromaLocation.
 _SITING = re.compile(rb"\x55\xb7\x81(.)\x55\xb8\x81(.)", re.DOTALL)
-_LOCATIONS = {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4, (1, 3): 5, (2, 3): 6}
+_LOCATIONS = {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}
+HELD_LOCATIONS = frozenset({0, *_LOCATIONS.values()})
 
 
 def _vint(stream: BinaryIO, keep_marker: bool) -> tuple[int, int]:
@@ -123,7 +124,7 @@ def _patch_track(head: bytearray, display: tuple[int, int]) -> bytearray | None:
         video = children[_VIDEO]
         void = children[_VOID]
         unit = _children(head, video[1], video[2])[_DISPLAY_UNIT]
-    except (KeyError, ValueError):
+    except KeyError:
         return None
     if video[2] > void[0]:
         return None
@@ -151,7 +152,10 @@ def _children(head: bytearray, start: int, end: int) -> dict[int, tuple[int, int
     found: dict[int, tuple[int, int, int]] = {}
     while stream.tell() < end:
         begin = stream.tell()
-        identifier, _, payload = _element(stream)
+        try:
+            identifier, _, payload = _element(stream)
+        except ValueError:
+            break  # the bytes at hand end within an element
         body = stream.tell()
         found.setdefault(identifier, (begin, body, body + payload))
         stream.seek(body + payload)

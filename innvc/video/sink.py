@@ -216,34 +216,32 @@ def open_sink(
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]
     temporary = os.path.join(folder, f".{stem}.{os.getpid()}.tmp{extension}")
-    with _writing(name):
-        if extension == ".png":
-            os.mkdir(temporary)
-            writer = ImageWriter(temporary, name, written)
-            finish, discard = _move_images(writer, temporary, folder), _remove_folder(temporary)
-            return VideoSink(name, info, writer, converter, finish, discard)
-        try:
-            if extension == ".yuv":
+    discard = _remove_folder(temporary) if extension == ".png" else _remove(temporary)
+    finish = _move(temporary, path)
+    try:
+        with _writing(name):
+            if extension == ".png":
+                os.mkdir(temporary)
+                writer = ImageWriter(temporary, name, written)
+                finish = _move_images(writer, temporary, folder)
+            elif extension == ".yuv":
                 writer = RawWriter(open(temporary, "wb"), written)
             elif extension == ".y4m":
                 writer = Y4mWriter(open(temporary, "wb"), written)
             else:
                 writer = ContainerWriter(temporary, written, encoding)
-        except BaseException:
-            _remove(temporary)()
-            raise
-    return VideoSink(
-        name,
-        info,
-        writer,
-        converter,
-        lambda: os.replace(temporary, path),
-        _remove(temporary),
-    )
+    except BaseException:
+        discard()
+        raise
+    return VideoSink(name, info, writer, converter, finish, discard)
 
 
 def _nothing() -> None:
     pass
+
+
+def _move(temporary: str, path: str) -> Callable[[], None]:
+    return lambda: os.replace(temporary, path)
 
 
 def _remove(path: str) -> Callable[[], None]:

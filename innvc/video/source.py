@@ -123,7 +123,9 @@ def _check_path(path: str) -> None:
         raise InputError(f"{path} is a folder, not a video.", "Name a file or frame_%04d.png.")
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist.")
-    if os.path.isfile(path) and not os.path.getsize(path):
+    if not os.path.isfile(path):
+        raise InputError(f"{path} is not a regular file.", "Use - to read y4m from a pipe.")
+    if not os.path.getsize(path):
         raise InputError(f"{path} is empty.")
 
 

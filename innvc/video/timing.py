@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 DEFAULT_FRAME_RATE = Fraction(25)
+_ROUNDED_STEP = 4
 _NTSC = [Fraction(base * 1000, 1001) for base in (12, 15, 24, 30, 48, 60, 120, 240)]
 
 
@@ -36,9 +37,12 @@ def is_constant(pts: list[int], time_base: Fraction, rate: Fraction) -> bool:
     """Whether every timestamp is at its place of a constant rate, but for rounding.
 
     Two roundings, that of the first timestamp and that of the one compared, stay below one unit
-    of the time base together; a whole unit is already a displaced picture.
+    of the time base together; a whole unit is already a displaced picture. Where a picture lasts
+    only a few units, rounding and displacement look alike, so there the match must be exact.
     """
     step = 1 / (rate * time_base)
+    if step < _ROUNDED_STEP:
+        return all(t - pts[0] == i * step for i, t in enumerate(pts))
     return all(abs(t - pts[0] - i * step) < 1 for i, t in enumerate(pts))
 
 
