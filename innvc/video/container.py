@@ -30,7 +30,7 @@ IMAGE_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".dpx", ".
 _NUMBER = re.compile(r"%(?:0(\d+))?d")
 # Demuxers that render text, or that only point at other files and addresses.
 _REFUSED_DEMUXERS = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "sdp", "imf"}
-_UNSPECIFIED = 2
+_RGB, _UNSPECIFIED = 0, 2  # colour matrices of H.273
 
 
 @contextlib.contextmanager
@@ -206,6 +206,8 @@ class ContainerReader:
         )
         if not info.format.shift_x:
             info = replace(info, chroma_location=0)
+        if layout and layout.format.family == "gray" and info.color_matrix == _RGB:
+            info = replace(info, color_matrix=_UNSPECIFIED)  # as FFmpeg tags grey PNG
         self._converter = None
         self._narrows = bool(self._target) and shifts_from_16_bits(first.format.name, self._target)
         if self._narrows:

@@ -63,9 +63,7 @@ class Converter:
         self._reformatter = VideoReformatter()
         family = source_family(source)
         self.notes = [f"pixels are converted from {source} to {target.name}"]
-        if av.VideoFormat(source).components and any(
-            c.is_alpha for c in av.VideoFormat(source).components
-        ):
+        if any(component.is_alpha for component in av.VideoFormat(source).components):
             self.notes.append("the alpha channel is dropped")
 
         self._source_range = _FULL if family == "rgb" else info.color_range or _LIMITED
@@ -97,7 +95,7 @@ class Converter:
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A new frame in the target format, of the same size and time."""
-        converted = self._reformatter.reformat(
+        return self._reformatter.reformat(
             frame,
             format=self._target.name,
             src_colorspace=self._matrix,
@@ -107,4 +105,3 @@ class Converter:
             dst_color_range=self._target_range,
             threads=1,
         )
-        return converted

@@ -116,8 +116,9 @@ class ContainerWriter:
         target.color_range = self._info.color_range
         target.color_primaries = self._info.color_primaries
         target.color_trc = self._info.color_transfer
-        # H.273's matrix 0 is RGB, which FFmpeg refuses on YUV and does not need on RGB.
-        target.colorspace = self._info.color_matrix
+        # H.273's matrix 0 is RGB, which encoders refuse on other samples.
+        no_matrix = self._info.color_matrix == 0 and self._info.format.family != "rgb"
+        target.colorspace = 2 if no_matrix else self._info.color_matrix
 
     def write(self, frame: Frame) -> None:
         picture = planes_to_frame(frame.planes, self._info.format, layout=self._layout)
