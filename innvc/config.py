@@ -46,3 +46,20 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     field: FieldConfig | None = None
     prior: PriorConfig = PriorConfig()
     start: Annotated[int, Meta(ge=0, le=65535)] = 0  # id of the starting point; 0 is the analytic one
+
+
+class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one segment is fitted (design section 4). Not needed to decode."""
+
+    steps: Count
+    learn: tuple[str, ...]  # prefixes of the parameter names that are fitted
+    batch_frames: Size = 16  # subband frames a step, in whole packets
+    crop: Size = 352  # side of the crop, in plane-0 samples, rounded to the model's stride
+    rate: float = 0.15  # learning rate, in quantisation steps of each parameter
+    warm_up: float = 0.05  # share of the fit
+    clip: float = 1.0  # bound of the gradient's norm, relative to the gradient's running mean
+    temperature: tuple[float, float] = (0.5, 0.3)  # of the soft rounding, start and end
+    noise_shape: tuple[float, float] = (2.0, 1.0)  # of the Kumaraswamy noise, start and end
+    straight_through: float = 0.2  # share of the fit, at its end, with hard rounding
+    mask: tuple[float, float] = (0.0, 0.0)  # progress at which the groups begin and end to open
+    parameter_every: Size = 1  # steps between two that count the rate of the parameters

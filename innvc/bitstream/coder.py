@@ -1,0 +1,131 @@
+"""The symbol coder: a range coder with frozen tables, one call for both directions.
+
+Everything that touches `constriction` is here. Symbols of one call are sorted by table (stable) and
+coded run by run; symbols outside a table's alphabet follow as escapes in Elias-gamma form.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import constriction
+import numpy as np
+
+from innvc.bitstream import tables
+from innvc.errors import CorruptError
+
+SYMBOL_LIMIT = 1 << 24  # of |symbol|
+_models: Any = constriction.stream.model
+
+
+@cache
+def _table_model(index: int) -> Any:
+    # (f - 1) with perfect=False keeps our integer frequencies exactly (sum 2^24).
+    weights = (tables.frequencies()[index].astype(np.int64) - 1).astype(np.float64)
+    return _models.Categorical(weights, perfect=False)
+
+
+@cache
+def _uniform(bits: int) -> Any:
+    return _models.Uniform(1 << bits)
+
+
+class Encoder:
+    """Codes symbols into bytes. `code` has the decoder's signature."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self._empty = True
+
+    def code(self, scale: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        """Codes int symbols [n] under the tables `scale` (uint8 [n]); returns the symbols."""
+        assert symbols is not None
+        order = np.argsort(scale, kind="stable")
+        counts = np.bincount(scale, minlength=tables.LEVELS)
+        values = symbols[order].astype(np.int64)
+        position = 0
+        for index in np.flatnonzero(counts):
+            run = values[position : position + counts[index]]
+            position += counts[index]
+            half = len(tables.frequencies()[index]) // 2 - 1
+            escaped = np.abs(run) > half
+            shifted = np.where(escaped, 2 * half + 1, run + half).astype(np.int32)
+            self._coder.encode(shifted, _table_model(int(index)))
+            for value in run[escaped]:
+                self._escape(int(value), half)
+        return symbols
+
+    def _escape(self, value: int, half: int) -> None:
+        excess = abs(value) - half  # at least 1
+        length = excess.bit_length() - 1
+        self._number(length, 5)
+        self._number(int(value < 0), 1)
+        if length:
+            self._number(excess - (1 << length), length)
+
+    def _number(self, value: int, bits: int) -> None:
+        if bits > 16:
+            self._number(value >> 16, bits - 16)
+            value, bits = value & 0xFFFF, 16
+        self._coder.encode(np.array([value], dtype=np.int32), _uniform(bits))
+
+    def integers(self, bits: int, values: np.ndarray | None) -> np.ndarray:
+        """Codes unsigned integers [n] of up to 16 bits with equal probabilities."""
+        assert values is not None
+        if values.size:
+            self._coder.encode(values.astype(np.int32), _uniform(bits))
+        return values
+
+    def finish(self) -> bytes:
+        """The coded bytes, without trailing zeros (the decoder reads zeros past the end)."""
+        return self._coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+class Decoder:
+    """Reads what `Encoder` wrote. Data must have passed its CRC: damage is not detected here."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        data = bytes(data)
+        words = np.frombuffer(data + b"\0" * (-len(data) % 4), "<u4").astype(np.uint32)
+        self._coder = constriction.stream.queue.RangeDecoder(words)
+
+    def code(self, scale: np.ndarray, symbols: np.ndarray | None = None) -> np.ndarray:
+        """Symbols [n] (int32) under the tables `scale` (uint8 [n])."""
+        order = np.argsort(scale, kind="stable")
+        counts = np.bincount(scale, minlength=tables.LEVELS)
+        values = np.empty(len(scale), dtype=np.int32)
+        position = 0
+        for index in np.flatnonzero(counts):
+            half = len(tables.frequencies()[index]) // 2 - 1
+            run = self._decode(_table_model(int(index)), int(counts[index])) - half
+            for i in np.flatnonzero(run > half):
+                run[i] = self._escape(half)
+            values[position : position + counts[index]] = run
+            position += counts[index]
+        result = np.empty_like(values)
+        result[order] = values
+        return result
+
+    def _escape(self, half: int) -> int:
+        length = self._number(5)
+        negative = self._number(1)
+        if length > 24:
+            raise CorruptError("An escaped symbol is out of range.")
+        excess = (1 << length) + (self._number(length) if length else 0)
+        return -(excess + half) if negative else excess + half
+
+    def _number(self, bits: int) -> int:
+        if bits > 16:
+            return self._number(bits - 16) << 16 | self._number(16)
+        return int(self._decode(_uniform(bits), 1)[0])
+
+    def integers(self, bits: int, values: int) -> np.ndarray:
+        """`values` unsigned integers of up to 16 bits with equal probabilities."""
+        return self._decode(_uniform(bits), values) if values else np.empty(0, np.int32)
+
+    def _decode(self, model: Any, count: int) -> np.ndarray:
+        try:
+            return self._coder.decode(model, count)
+        except AssertionError:
+            raise CorruptError("The coded symbols are invalid.") from None

@@ -1,0 +1,122 @@
+"""Latent symbols of one packet: the same function codes and decodes them (docs/format.md)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innvc.bitstream.coder import Decoder, Encoder
+from innvc.errors import UnsupportedError
+from innvc.model import lifting
+from innvc.model.prior import VALUE_LIMIT, Context, LatentPrior
+
+RESIDUAL_LIMIT = 30_000  # of |symbol| that an encoder may choose
+
+# (subband frame, channels, scale indexes, means) -> symbols [channels, H, W] as int32
+Chooser = Callable[[int, slice, Tensor, Tensor], np.ndarray]
+
+
+class ExactPrior:
+    """The latent prior in integer-valued float64, ready for coding.
+
+    Raises:
+        UnsupportedError: a sum could leave the range in which float64 is exact.
+    """
+
+    def __init__(self, prior: LatentPrior, layers: Sequence[int]) -> None:
+        self.prior = prior.double()
+        if self.prior.largest_sum() >= 2.0**53:
+            raise UnsupportedError("The latent prior's weights are too large to be exact.")
+        with torch.no_grad():
+            self.weights = self.prior.weights()
+        ends = np.cumsum([0, *prior.groups]).tolist()
+        slices = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        bounds = np.cumsum([0, *layers]).tolist()
+        self.layers = [slices[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self.channels = ends[-1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.prior.base.device
+
+    def empty(self, size: tuple[int, int]) -> Context:
+        zero = torch.zeros(1, self.channels, *size, dtype=torch.float64, device=self.device)
+        return Context(zero, zero.clone(), zero.clone())
+
+
+@dataclass
+class Packet:
+    """A packet's latent: `values` [G, C, H, W] in sixteenths of a step, and the coded layers."""
+
+    values: Tensor
+    low: Context  # context of the low-pass frame, for the next packet
+    coded: list[list[bytes]]  # [subband frame][layer]; empty when decoding
+    checksums: list[int]  # CRC-32 of the symbols of each layer
+
+
+@torch.no_grad()
+def code_packet(
+    exact: ExactPrior,
+    group: int,
+    size: tuple[int, int],
+    previous: Context | None,
+    *,
+    choose: Chooser | None = None,
+    data: Sequence[Sequence[bytes | memoryview]] | None = None,
+    subbands: int | None = None,
+) -> Packet:
+    """Codes (`choose`) or decodes (`data`) the symbols of one packet.
+
+    Args:
+        exact: The prior.
+        group: Frames of the packet, a power of two.
+        size: Latent height and width.
+        previous: Low-pass context of the packet before, None at a key packet.
+        choose: Gives the symbols to code; None decodes.
+        data: Coded bytes, [subband frame][layer]; may hold only the first layers.
+        subbands: How many subband frames to decode, coarse to fine; None is all.
+
+    Returns:
+        Values of the subband frames; channels of missing layers are zero.
+    """
+    none = exact.empty(size)
+    done: list[Context] = []
+    coded: list[list[bytes]] = []
+    layers = len(exact.layers) if data is None else len(data[0])
+    checksums = [0] * layers
+    for j in range(group if subbands is None else subbands):
+        parent, sibling = lifting.parent_of(j), lifting.sibling_of(j)
+        before = previous if j == 0 and previous is not None else none
+        current = exact.empty(size)
+        level = torch.tensor([lifting.level_of(j, group)], device=exact.device)
+        coded.append([])
+        for k in range(layers):
+            coder = Encoder() if data is None else Decoder(data[j][k])
+            for rows in exact.layers[k]:
+                scale, mean = exact.prior(
+                    exact.weights,
+                    rows,
+                    level,
+                    current,
+                    none if parent is None else done[parent],
+                    before if sibling is None else done[sibling],
+                )
+                wanted = None if choose is None else choose(j, rows, scale[0], mean[0])
+                flat = None if wanted is None else wanted.reshape(-1)
+                symbols = coder.code(scale.cpu().numpy().astype(np.uint8).reshape(-1), flat)
+                checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
+                tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
+                value = (16 * tensor.view_as(mean) + mean).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+                part = exact.prior.context(value)
+                current.value[:, rows] = value
+                current.own[:, rows] = part.own
+                current.around[:, rows] = part.around
+            if isinstance(coder, Encoder):
+                coded[j].append(coder.finish())
+        done.append(current)
+    return Packet(torch.cat([c.value for c in done]), done[0], coded, checksums)

@@ -1,0 +1,183 @@
+"""A segment's frames as subband frames, and random crops of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from innvc.model import lifting
+from innvc.model.field import Window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Subband frames of consecutive packets, cropped.
+
+    Attributes:
+        subbands: [N, C, H, W] packed samples.
+        level: Lifting level of each, [N].
+        parent, sibling: Index of each frame's contexts in the batch, -1 for none, [N].
+        counted: False for a frame that is only a context, [N].
+        window: Where they lie.
+    """
+
+    subbands: Tensor
+    level: Tensor
+    parent: Tensor
+    sibling: Tensor
+    counted: Tensor
+    window: Window
+
+
+class SegmentData:
+    """Subband frames of a segment, computed once: lifting has no learned part.
+
+    Args:
+        frames: Packed and padded frames [T, C, H, W], in 8-bit code values.
+        sizes: Frames of each packet.
+        keys: Packets that do not read the packet before.
+        stride: Packed samples a latent position covers.
+    """
+
+    def __init__(
+        self, frames: Tensor, sizes: Sequence[int], keys: Sequence[int], stride: int
+    ) -> None:
+        self.sizes = list(sizes)
+        self.keys = set(keys)
+        self.stride = stride
+        self.frames = len(frames)
+        parts = torch.split(frames, self.sizes)
+        self.packets = [lifting.forward(part) for part in parts]
+        self.starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
+        self.height, self.width = (n // stride for n in frames.shape[-2:])
+
+    def times(self, packet: int) -> list[float]:
+        """Centre of each subband frame of a packet in the segment, 0..1."""
+        size, start = self.sizes[packet], self.starts[packet]
+        return times_of(size, start, self.frames)
+
+    def window(self, packets: Sequence[int], part: tuple[int, int, int, int]) -> Window:
+        """The window of whole packets; `part` is top, left, rows, columns in latent positions."""
+        device = self.packets[0].device
+        time = [t for p in packets for t in self.times(p)]
+        level = [lifting.level_of(j, self.sizes[p]) for p in packets for j in range(self.sizes[p])]
+        return Window(
+            torch.tensor(time, device=device),
+            torch.tensor(level, device=device),
+            self.height,
+            self.width,
+            *part,
+        )
+
+    def batch(self, batch_frames: int, crop: int, generator: torch.Generator) -> Batch:
+        """A random run of packets of about `batch_frames` subband frames, at a random crop.
+
+        Args:
+            crop: Side in latent positions.
+        """
+        first = self._draw(len(self.packets), generator)
+        chosen = [first]
+        total = self.sizes[first]
+        while chosen[-1] + 1 < len(self.packets) and total < batch_frames:
+            total += self.sizes[chosen[-1] + 1]
+            chosen.append(chosen[-1] + 1)
+        while chosen[0] > 0 and total < batch_frames:
+            total += self.sizes[chosen[0] - 1]
+            chosen.insert(0, chosen[0] - 1)
+        # Few frames: the crop grows instead, so that a step sees as many samples.
+        side = int(crop * max(1.0, batch_frames / total) ** 0.5)
+        rows, columns = min(side, self.height), min(side, self.width)
+        columns = min(self.width, max(columns, side * side // rows))
+        rows = min(self.height, max(rows, side * side // columns))
+        top = self._draw(self.height - rows + 1, generator)
+        left = self._draw(self.width - columns + 1, generator)
+        return self.assemble(chosen, (top, left, rows, columns))
+
+    def assemble(self, chosen: Sequence[int], part: tuple[int, int, int, int]) -> Batch:
+        """The batch of given packets and crop."""
+        top, left, rows, columns = (n * self.stride for n in part)
+        frames, parent, sibling, counted = [], [], [], []
+        low = -1  # batch index of the low-pass before
+        window = self.window(chosen, part)
+        if chosen[0] not in self.keys and chosen[0] > 0:
+            before = self.window([chosen[0] - 1], part)
+            window = Window(
+                torch.cat([before.time[:1], window.time]),
+                torch.cat([before.level[:1], window.level]),
+                *(self.height, self.width, *part),
+            )
+            frames.append(self.packets[chosen[0] - 1][:1])
+            parent, sibling, counted, low = [-1], [-1], [False], 0
+        for p in chosen:
+            offset = len(parent)
+            for j in range(self.sizes[p]):
+                up, side = lifting.parent_of(j), lifting.sibling_of(j)
+                parent.append(-1 if up is None else offset + up)
+                if j == 0:
+                    sibling.append(-1 if p in self.keys else low)
+                else:
+                    sibling.append(-1 if side is None else offset + side)
+                counted.append(True)
+            low = offset
+            frames.append(self.packets[p])
+        cropped = [f[:, :, top : top + rows, left : left + columns] for f in frames]
+        device = self.packets[0].device
+        return Batch(
+            torch.cat(cropped),
+            window.level,
+            torch.tensor(parent, device=device),
+            torch.tensor(sibling, device=device),
+            torch.tensor(counted, device=device),
+            window,
+        )
+
+    @staticmethod
+    def _draw(count: int, generator: torch.Generator) -> int:
+        return int(torch.randint(count, (), generator=generator, device=generator.device))
+
+
+def times_of(size: int, start: int, frames: int) -> list[float]:
+    """Centre of each subband frame of a packet of `size` frames, in the segment, 0..1."""
+    spans = (lifting.span_of(j, size) for j in range(size))
+    return [(start + (a + b) / 2) / frames for a, b in spans]
+
+
+@torch.no_grad()
+def choose_sizes(latents: Tensor, longest: int, keyint: int) -> list[int]:
+    """Splits a segment into packets of 1, 2, 4 ... `longest` frames.
+
+    Aligned groups are halved where the halves cost less, by the magnitudes of the coefficients: cuts
+    and fast motion get short groups.
+
+    Args:
+        latents: [T, C, H, W] of the transform, in quantisation steps.
+    """
+
+    def split(start: int, size: int) -> tuple[float, list[int]]:
+        whole = lifting.forward(latents[start : start + size])
+        cost = float(torch.log2(1 + 2 * whole.abs()).sum())
+        if size == 1:
+            return cost, [1]
+        (left, a), (right, b) = split(start, size // 2), split(start + size // 2, size // 2)
+        return (cost, [size]) if cost <= left + right else (left + right, a + b)
+
+    sizes: list[int] = []
+    for start, size in aligned_groups(len(latents), longest, keyint):
+        sizes += split(start, size)[1]
+    return sizes
+
+
+def aligned_groups(frames: int, longest: int, keyint: int) -> list[tuple[int, int]]:
+    """Start and size of the largest groups that fit; none crosses a multiple of `keyint`."""
+    groups, position = [], 0
+    while position < frames:
+        end = min(frames, (position // keyint + 1) * keyint)
+        size = longest
+        while size > end - position:
+            size //= 2
+        groups.append((position, size))
+        position += size
+    return groups

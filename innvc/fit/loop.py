@@ -1,0 +1,212 @@
+"""The fit of one segment: rate-distortion optimisation on random crops (design section 4)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from innvc.config import FitConfig
+from innvc.fit.data import Batch, SegmentData
+from innvc.fit.parameters import ParameterQuantiser
+from innvc.model.model import InnvcModel
+from innvc.model.prior import VALUE_LIMIT, Context, LatentPrior
+from innvc.model.quantisation import hard_round, noisy_round, round_ste, symbol_bits
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What changes along the fit, at one moment of it."""
+
+    rate: float  # factor of the learning rate
+    temperature: float
+    noise_shape: float
+    hard: bool  # hard rounding with straight-through gradients
+    open_groups: float  # groups that are certainly active, and the next one's probability
+
+    @staticmethod
+    def at(progress: float, config: FitConfig, groups: int) -> Schedule:
+        """The schedule at a progress of 0..1."""
+        warm = min(1.0, progress / config.warm_up) if config.warm_up else 1.0
+        noise = min(1.0, progress / max(1e-9, 1 - config.straight_through))
+        begin, end = config.mask
+        ramp = (progress - begin) / (end - begin) if end > begin else 1.0
+        # Group g is active with probability clip(M ramp - g, 0, 1).
+        return Schedule(
+            rate=max(0.02, warm) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))),
+            temperature=_between(config.temperature, noise),
+            noise_shape=_between(config.noise_shape, noise),
+            hard=progress >= 1 - config.straight_through,
+            open_groups=groups * min(1.0, max(0.0, ramp)),
+        )
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a fit after a step, for the log. Rates are in bits per plane-0 sample."""
+
+    step: int
+    share: float  # of the fit, 0..1
+    loss: float
+    distortion: float  # weighted mean squared error in 8-bit code values
+    latent: float
+    grid: float
+    weights: float
+    side: float
+    elapsed: float  # seconds
+
+    @property
+    def bpp(self) -> float:
+        return self.latent + self.grid + self.weights + self.side
+
+    @property
+    def psnr_db(self) -> float:
+        return 10 * math.log10(255**2 / max(self.distortion, 1e-9))
+
+
+class Objective(nn.Module):
+    """Rate and distortion of a batch; a module so that quantised parameters can be put in."""
+
+    def __init__(self, model: InnvcModel, plane_weights: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.plane_weights = plane_weights  # of each packed channel, sum 1
+
+    def forward(
+        self, batch: Batch, schedule: Schedule, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Bits of the latent and mean weighted squared error of the counted frames."""
+        model = self.model
+        matrices = model.backbone.matrices()
+        features = model.features(batch.window)
+        steps = model.steps(batch.level)
+        scaled = model.backbone(batch.subbands, matrices, features) / steps
+        active = self._active(len(scaled), schedule, generator)
+        if schedule.hard:
+            context = round_ste(scaled) * active
+        else:
+            context = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
+            context = context * active
+        scale, mean = predict(
+            model.prior, batch, (16 * context).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        )
+        mean = mean / 16
+        if schedule.hard:
+            symbol = hard_round(scaled - mean, schedule.temperature)
+            value = (symbol + mean) * active
+        else:
+            symbol, value = context - mean, context
+        # The means of padding and of context-only frames do not count.
+        bits = (symbol_bits(symbol, scale) * active)[batch.counted].sum()
+        decoded = model.backbone.inverse(value * steps, matrices, features)
+        error = (decoded - batch.subbands)[batch.counted].square().mean((0, 2, 3))
+        return bits, (error * self.plane_weights).sum()
+
+    def _active(self, frames: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
+        """[N, C, 1, 1] 1 where a channel's group is active: one draw a frame decides all groups."""
+        group = self.model.prior.group_of
+        draw = torch.rand(frames, 1, generator=generator, device=group.device)
+        probability = (schedule.open_groups - group[None]).clamp(0, 1)
+        return (probability > draw).to(torch.float32)[:, :, None, None]
+
+
+def predict(prior: LatentPrior, batch: Batch, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The prior's scale indexes and means for all channels of a batch at once."""
+    context = prior.context(value)
+    zero = torch.zeros_like(value[:1])
+
+    def taken(index: Tensor) -> Context:  # index -1 takes the zero frame
+        parts = (context.value, context.own, context.around)
+        return Context(*(torch.cat([part, zero])[index] for part in parts))
+
+    every = slice(0, value.shape[1])
+    parent, sibling = taken(batch.parent), taken(batch.sibling)
+    return prior(prior.weights(), every, batch.level, context, parent, sibling)
+
+
+def fit(
+    model: InnvcModel,
+    data: SegmentData,
+    plane_weights: Tensor,
+    lambda_: float,
+    config: FitConfig,
+    *,
+    seed: int = 0,
+    seconds: float | None = None,
+    samples: int,
+    report: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ParameterQuantiser:
+    """Fits a model in place; may stop at any step and is valid there.
+
+    Args:
+        plane_weights: Weight in the distortion of each packed channel.
+        seconds: Ends the fit by time as well as by steps.
+        samples: Plane-0 samples of the segment, over which parameter bits are spread.
+        report: Called after every step.
+        stop: Asked before every step.
+
+    Returns:
+        The quantiser, which holds the integers to code.
+    """
+    device = plane_weights.device
+    generator = torch.Generator(device).manual_seed(seed)
+    crops = torch.Generator().manual_seed(seed)
+    quantiser = ParameterQuantiser(model, config.learn)
+    if not quantiser.learned:
+        return quantiser
+    objective = Objective(model, plane_weights)
+    groups = quantiser.groups(config.rate)
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    crop = max(1, round(config.crop / (model.stride * model.config.packing)))
+    began, norm, step, share = time.monotonic(), 0.0, 0, 0.0
+    per_position = (model.stride * model.config.packing) ** 2  # plane-0 samples
+    while step < config.steps and share < 1 and not stop():
+        schedule = Schedule.at(share, config, len(model.config.groups))
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * schedule.rate
+        batch = data.batch(config.batch_frames, crop, crops)
+        quantised = {f"model.{name}": value for name, value in quantiser.quantised().items()}
+        bits, distortion = torch.func.functional_call(
+            objective, quantised, (batch, schedule, generator)
+        )
+        counted = int(batch.counted.sum()) * batch.window.rows * batch.window.columns
+        latent = bits / (counted * per_position)
+        parameters = {kind: rate / samples for kind, rate in quantiser.rates().items()}
+        loss = latent + lambda_ * distortion
+        if step % config.parameter_every == 0:
+            loss = loss + config.parameter_every * sum(parameters.values())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        total = float(nn.utils.get_total_norm([
+            p.grad for p in quantiser.learned.values() if p.grad is not None
+        ]))
+        norm = total if norm == 0 else 0.95 * norm + 0.05 * min(total, 2 * norm)
+        if math.isfinite(total):
+            limit = config.clip * 2 * norm
+            nn.utils.clip_grads_with_norm_(quantiser.learned.values(), limit, torch.tensor(total))
+            optimiser.step()
+        step += 1
+        elapsed = time.monotonic() - began
+        share = step / config.steps
+        if seconds is not None:
+            share = max(share, elapsed / seconds)
+        report(
+            Progress(
+                step, min(1.0, share),
+                float(latent) + sum(map(float, parameters.values())) + lambda_ * float(distortion),
+                float(distortion), float(latent),
+                *(float(parameters[kind]) for kind in ("grid", "weights", "side")),
+                elapsed,
+            )
+        )
+    return quantiser

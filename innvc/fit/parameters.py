@@ -1,0 +1,102 @@
+"""Quantisation and rate of the parameters during the fit, and the integers that are coded."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innvc.bitstream.parameters import CodedTensor
+from innvc.model.model import InnvcModel, kind_of
+from innvc.model.quantisation import round_ste
+
+# Exponent e of a parameter's step 2^-e, by the longest matching prefix.
+EXPONENTS = {
+    "": 8,
+    "field.grid": 7,
+    "prior.base": 2,
+    "prior.base_level": 3,
+    "prior.base_detail": 1,
+    "prior.base_slope": 6,
+    "prior.spectral": 6,
+    "prior.surround": 6,
+    "prior.predict_mean": 6,
+    "prior.temporal": 5,
+    "prior.temporal_mean": 5,
+    "step": 4,
+}
+
+
+def exponent_of(name: str) -> int:
+    return EXPONENTS[max((p for p in EXPONENTS if name.startswith(p)), key=len)]
+
+
+class ParameterQuantiser:
+    """Parameters as integer numbers of steps away from their start values.
+
+    Args:
+        model: At its start values.
+        learn: Prefixes of the names that are fitted; all others stay.
+    """
+
+    def __init__(self, model: InnvcModel, learn: tuple[str, ...]) -> None:
+        self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.learned = {
+            name: p for name, p in model.named_parameters() if name.startswith(tuple(learn))
+        }
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in self.learned)
+        self.masks = model.coding_masks()
+
+    def groups(self, rate: float) -> list[dict[str, object]]:
+        """Optimiser groups: the learning rate is a share of each parameter's step."""
+        return [
+            {"params": [p], "lr": rate * 2.0 ** -exponent_of(name)}
+            for name, p in self.learned.items()
+        ]
+
+    def _offset(self, name: str, parameter: Tensor) -> Tensor:
+        return (parameter - self.start[name]) * 2.0 ** exponent_of(name)
+
+    def quantised(self) -> dict[str, Tensor]:
+        """All learned parameters, rounded to their steps with straight-through gradients."""
+        return {
+            name: self.start[name] + round_ste(self._offset(name, p)) * 2.0 ** -exponent_of(name)
+            for name, p in self.learned.items()
+        }
+
+    def rates(self) -> dict[str, Tensor]:
+        """Bits of the parameters by kind: what the sparse code of `bitstream.parameters` takes.
+
+        Differentiable: an element costs -log2(1 - p) at zero and rises linearly to the cost of a
+        nonzero at one step, then with the logarithm. p is the share of nonzeros, held constant.
+        """
+        totals = {"grid": 0.0, "weights": 0.0, "side": 0.0}
+        for name, parameter in self.learned.items():
+            offset = self._offset(name, parameter).abs().flatten()
+            if name in self.masks:
+                offset = offset[self.masks[name]]
+            with torch.no_grad():
+                nonzero = (offset >= 0.5).float().mean().clamp(1 / len(offset), 0.75)
+                first = 1 + torch.log2((1 - nonzero) / nonzero).clamp(min=0) + 0.5
+                zero = -torch.log2(1 - nonzero)
+            cost = first * offset.clamp(max=1) + 1.5 * torch.log2(offset.clamp(min=1))
+            totals[kind_of(name)] = totals[kind_of(name)] + cost.sum() + zero * len(offset)
+        return {kind: torch.as_tensor(total) for kind, total in totals.items()}
+
+    @torch.no_grad()
+    def coded(self, model: InnvcModel) -> dict[str, CodedTensor]:
+        """The integers to code for every parameter, in the model's order."""
+        tensors = {}
+        for name, parameter in model.named_parameters():
+            if name in self.learned:
+                steps = torch.floor(self._offset(name, parameter) + 0.5).flatten()
+                if name in self.masks:
+                    steps = steps[self.masks[name]]
+                values = steps.cpu().numpy().astype(np.int32)
+            else:
+                count = int(self.masks[name].sum()) if name in self.masks else parameter.numel()
+                values = np.zeros(count, np.int32)
+            tensors[name] = CodedTensor(values, exponent_of(name))
+        return tensors
+

@@ -1,0 +1,1 @@
+"""The network: layers, lifting, field, backbone, quantisation and latent prior."""

@@ -1,0 +1,132 @@
+"""The whole model: backbone, field, latent prior and quantisation steps, built from its configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from innvc.config import ModelConfig
+from innvc.errors import UnsupportedError
+from innvc.model import start
+from innvc.model.backbone import Backbone
+from innvc.model.field import ConditioningField, Window
+from innvc.model.initial import initialise
+from innvc.model.prior import LEVELS, LatentPrior
+
+STEP_UNIT = 16  # header step_base and step parameters are in 1/16 octave
+
+
+@dataclass(frozen=True)
+class SampleLayout:
+    """The facts of a pixel format that the model needs."""
+
+    family: str
+    shift_x: int
+    shift_y: int
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Share of each plane in the distortion: 6:1:1, and equal for RGB."""
+        if self.family == "gray":
+            return (1.0,)
+        return (0.75, 0.125, 0.125) if self.family == "yuv" else (1 / 3, 1 / 3, 1 / 3)
+
+    def density(self, plane: int) -> float:
+        """Samples of a plane for each sample of plane 0."""
+        chroma = plane > 0 and self.family == "yuv"
+        return 0.5 ** (self.shift_x + self.shift_y) if chroma else 1.0
+
+
+def step_base_of(lambda_: float, layout: SampleLayout) -> int:
+    """Start of the plane-0 step for a lambda, log2 in 1/16 octave (design section 4).
+
+    At high rate d(bits)/d(step) and lambda d(D)/d(step) balance at
+    step^2 = 6 n / (w ln 2 lambda) for a plane of n samples a pixel and weight w.
+    """
+    squared = 6 / (layout.weights[0] * math.log(2) * lambda_)
+    return round(STEP_UNIT * 0.5 * math.log2(squared))
+
+
+class InnvcModel(nn.Module):
+    """Transform and prior of one segment.
+
+    Args:
+        config: Architecture, from the header.
+        layout: Plane layout, from the header's pixel format.
+        step_base: log2 of the plane-0 step in 1/16 octave, from the header.
+    """
+
+    step_offset: Tensor
+
+    def __init__(self, config: ModelConfig, layout: SampleLayout, step_base: int) -> None:
+        super().__init__()
+        if config.start != 0:
+            raise UnsupportedError(
+                f"The file needs starting point {config.start}, which this version does not have.",
+                "Install a newer innvc.",
+            )
+        self.config = config
+        self.layout = layout
+        geometry = start.packed_geometry(
+            layout.family, layout.shift_x, layout.shift_y, config.packing
+        )
+        frequencies = None
+        if config.base == "dct":
+            bases, frequencies = start.dct_bases(geometry, config.stages)
+            planes = frequencies.plane
+        else:
+            bases, latent = [], geometry
+            for stage in range(config.stages):
+                latent = start.squeezed(latent) if stage else latent
+                bases.append(np.eye(latent.channels))
+            planes = np.array(latent.planes)
+        features = config.field.channels if config.field else ()
+        self.backbone = Backbone(bases, config.coupling, tuple(reversed(features)))
+        self.field = ConditioningField(config.field) if config.field else None
+        self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base)
+        self.step = nn.Parameter(torch.zeros(len(planes)))  # log2, relative to the base
+        self.step_level = nn.Parameter(torch.zeros(LEVELS))
+        self.planes = planes  # of each latent channel (base dct, or before any mixing)
+        self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)
+
+    def step_offsets(self, step_base: int) -> Tensor:
+        """Start of each channel's log2 step: the plane-0 step, more for planes of less weight."""
+        ratios = {3: 1.0}
+        for plane, weight in enumerate(self.layout.weights):
+            relative = self.layout.density(plane) if self.config.packing == 2 else 1.0
+            ratios[plane] = relative * self.layout.weights[0] / weight
+        offsets = [step_base / STEP_UNIT + 0.5 * math.log2(ratios[int(p)]) for p in self.planes]
+        return torch.tensor(offsets)
+
+    @property
+    def stride(self) -> int:
+        """Packed samples a latent position covers in each direction."""
+        return 1 << (self.config.stages - 1)
+
+    def steps(self, level: Tensor) -> Tensor:
+        """Quantisation steps [N, C, 1, 1] in 8-bit code values for lifting levels [N]."""
+        octaves = self.step_offset + self.step + self.step_level[level][:, None]
+        return torch.exp2(octaves)[:, :, None, None]
+
+    def features(self, window: Window) -> Sequence[Tensor] | None:
+        """The field's feature map for each backbone stage, fine to coarse; None without field."""
+        return None if self.field is None else self.field(window)
+
+    def coding_masks(self) -> dict[str, Tensor]:
+        """Flat masks of parameters of which only some elements matter, and are coded."""
+        group = self.prior.group_of
+        earlier = (group[None] < group[:, None]).flatten()
+        names = ("prior.spectral", "prior.surround", "prior.predict_mean")
+        return dict.fromkeys(names, earlier) if self.config.prior.energy else {}
+
+
+def kind_of(name: str) -> str:
+    """Which rate a parameter belongs to: "grid", "side" or "weights"."""
+    if name.startswith("field.grid"):
+        return "grid"
+    return "side" if name.startswith("step") else "weights"
