@@ -1,7 +1,7 @@
 """The implicit conditioning field (paper section 3.3): feature grid and ConvNeXt decoder.
 
-Features of a crop are those of the whole picture: each convolution and each upsampling gets the halo
-it reads, clipped to the picture, so zero padding and clamping happen at the picture's borders only.
+Features of a crop are those of the whole picture: each convolution and each upsampling gets the
+halo it reads, clipped to the picture, so padding and clamping matter at the picture's borders only.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ class _LocalGrid(nn.Module):
         self.scale = config.scales[index]
         channels = max(1, config.local_channels >> index)
         self.tables = nn.ParameterList(
-            nn.Parameter(
-                torch.zeros(_halved(config, level)[0], self.scale**2 * channels << level)
-            )
+            nn.Parameter(torch.zeros(_halved(config, level)[0], self.scale**2 * channels << level))
             for level in range(config.local_levels)
         )
         self.linear = nn.Linear(channels * ((1 << config.local_levels) - 1), out_channels)

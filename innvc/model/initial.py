@@ -1,7 +1,7 @@
-"""Start values of the learned layers: the same bits on every machine and with every library version.
+"""Start values of the learned layers: the same bits on every machine, with every library version.
 
-Values are drawn as integers from the raw output of a Philox generator keyed by the parameter's name,
-so that a new layer does not shift the draws of the others, and are multiples of a power of two.
+Values are drawn as integers from the raw output of a Philox generator keyed by the parameter's
+name, so that a new layer does not shift the draws of the others. They are multiples of 2^-16.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def fan_in_limit(fan_in: int, unit_bits: int = UNIT_BITS) -> int:
 def initialise(model: nn.Module) -> None:
     """Sets the layers that have no start of their own.
 
-    Convolutions and linear layers are uniform within 1 / sqrt(fan in), with zero bias; feature grids
-    (parameter lists) uniform within 1e-3; the last layers of subnets and modulations zero, so that
-    the backbone starts as its fixed transform.
+    Convolutions and linear layers are uniform within 1 / sqrt(fan in), with zero bias; feature
+    grids (parameter lists) uniform within 1e-3; the last layers of subnets and modulations zero,
+    so that the backbone starts as its fixed transform.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
