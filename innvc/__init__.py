@@ -1,3 +1,21 @@
-"""InnVC: a neural video codec that fits a small invertible network to one video."""
+"""InnVC: an instance-adaptive neural video codec with real bitstreams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["compare", "decode", "encode", "open", "verify"]
+
+if TYPE_CHECKING:
+    from innvc.api import compare, decode, encode, verify
+    from innvc.api import open_video as open
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the functions when they are first used: importing innvc costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'innvc' has no attribute '{name}'")
+    from innvc import api
+
+    return getattr(api, "open_video" if name == "open" else name)

@@ -181,3 +181,14 @@ def aligned_groups(frames: int, longest: int, keyint: int) -> list[tuple[int, in
         groups.append((position, size))
         position += size
     return groups
+
+
+def fixed_sizes(frames: int, gop: int, keyint: int) -> list[int]:
+    """Packets of `gop` frames, shorter only where a segment or key interval ends."""
+    return [size for _, size in aligned_groups(frames, gop, keyint)]
+
+
+def key_packets(sizes: Sequence[int], keyint: int) -> list[int]:
+    """Packets that begin at a multiple of `keyint` frames."""
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [number for number, start in enumerate(starts) if start % keyint == 0]

@@ -75,9 +75,10 @@ class Progress:
 class Objective(nn.Module):
     """Rate and distortion of a batch; a module so that quantised parameters can be put in."""
 
-    def __init__(self, model: InnvcModel, plane_weights: Tensor) -> None:
+    def __init__(self, model: InnvcModel, plane_weights: Tensor, fixed: bool) -> None:
         super().__init__()
         self.model = model
+        self.fixed = fixed
         self.plane_weights = plane_weights  # of each packed channel, sum 1
 
     def forward(
@@ -85,10 +86,8 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Bits of the latent and mean weighted squared error of the counted frames."""
         model = self.model
-        matrices = model.backbone.matrices()
-        features = model.features(batch.window)
         steps = model.steps(batch.level)
-        scaled = model.backbone(batch.subbands, matrices, features) / steps
+        scaled = self._analysis(batch) / steps
         active = self._active(len(scaled), schedule, generator)
         if schedule.hard:
             context = round_ste(scaled) * active
@@ -106,9 +105,21 @@ class Objective(nn.Module):
             symbol, value = context - mean, context
         # The means of padding and of context-only frames do not count.
         bits = (symbol_bits(symbol, scale) * active)[batch.counted].sum()
-        decoded = model.backbone.inverse(value * steps, matrices, features)
-        error = (decoded - batch.subbands)[batch.counted].square().mean((0, 2, 3))
+        error = self._synthesis(batch, value * steps) - batch.subbands
+        error = error[batch.counted].square().mean((0, 2, 3))
         return bits, (error * self.plane_weights).sum()
+
+    def _analysis(self, batch: Batch) -> Tensor:
+        if self.fixed:
+            return batch.subbands
+        self._matrices = self.model.backbone.matrices()
+        self._features = self.model.features(batch.window)
+        return self.model.backbone(batch.subbands, self._matrices, self._features)
+
+    def _synthesis(self, batch: Batch, latent: Tensor) -> Tensor:
+        if self.fixed:
+            return latent
+        return self.model.backbone.inverse(latent, self._matrices, self._features)
 
     def _active(self, frames: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
         """[N, C, 1, 1] 1 where a channel's group is active: one draw a frame decides all groups."""
@@ -139,6 +150,7 @@ def fit(
     lambda_: float,
     config: FitConfig,
     *,
+    fixed: bool = False,
     seed: int = 0,
     seconds: float | None = None,
     samples: int,
@@ -148,7 +160,8 @@ def fit(
     """Fits a model in place; may stop at any step and is valid there.
 
     Args:
-        plane_weights: Weight in the distortion of each packed channel.
+        plane_weights: Share in the distortion of each channel of the data, sum 1.
+        fixed: The data are latents already: the transform is orthonormal and not fitted.
         seconds: Ends the fit by time as well as by steps.
         samples: Plane-0 samples of the segment, over which parameter bits are spread.
         report: Called after every step.
@@ -163,7 +176,7 @@ def fit(
     quantiser = ParameterQuantiser(model, config.learn)
     if not quantiser.learned:
         return quantiser
-    objective = Objective(model, plane_weights)
+    objective = Objective(model, plane_weights, fixed)
     groups = quantiser.groups(config.rate)
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12)
     rates = [group["lr"] for group in optimiser.param_groups]
@@ -203,9 +216,8 @@ def fit(
         report(
             Progress(
                 step, min(1.0, share),
-                float(latent) + sum(map(float, parameters.values())) + lambda_ * float(distortion),
-                float(distortion), float(latent),
-                *(float(parameters[kind]) for kind in ("grid", "weights", "side")),
+                loss.item(), distortion.item(), latent.item(),
+                *(parameters[kind].item() for kind in ("grid", "weights", "side")),
                 elapsed,
             )
         )

@@ -93,10 +93,11 @@ class InnvcModel(nn.Module):
         self.step_level = nn.Parameter(torch.zeros(LEVELS))
         self.planes = planes  # of each latent channel (base dct, or before any mixing)
         self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)
+        initialise(self)
 
     def step_offsets(self, step_base: int) -> Tensor:
         """Start of each channel's log2 step: the plane-0 step, more for planes of less weight."""
-        ratios = {3: 1.0}
+        ratios = dict.fromkeys(range(4), 1.0)  # channels of zeros too
         for plane, weight in enumerate(self.layout.weights):
             relative = self.layout.density(plane) if self.config.packing == 2 else 1.0
             ratios[plane] = relative * self.layout.weights[0] / weight

@@ -132,7 +132,8 @@ class LatentPrior(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """The parameters as integers (float dtype), masked to the group order."""
         one = float(1 << WEIGHT_BITS)
-        scaled = {name: p * one for name, p in self.named_parameters()}
+        # Rounding keeps the evaluation exact whatever steps a file declares.
+        scaled = {name: round_ste(p * one) for name, p in self.named_parameters()}
         earlier = (self.group_of[None] < self.group_of[:, None]).to(self.base.dtype)
         for name in ("spectral", "surround", "predict_mean"):
             if name in scaled:

@@ -1,0 +1,159 @@
+"""Decoding one segment: parameters and packets in, frames out. Never imports the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from innvc.bitstream import parameters
+from innvc.bitstream.header import HeaderRecord, PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.latent import ExactPrior, Packet, code_packet
+from innvc.errors import CorruptError
+from innvc.model import lifting
+from innvc.model.field import Window
+from innvc.model.model import InnvcModel, SampleLayout
+from innvc.model.prior import Context
+from innvc.video.formats import Frame, pixel_format
+from innvc.video.packing import unpack
+
+
+def layout_of(pix_fmt: str) -> SampleLayout:
+    """The plane layout of a pixel format."""
+    form = pixel_format(pix_fmt)
+    return SampleLayout(form.family, form.shift_x, form.shift_y)
+
+
+def reproducible_arithmetic() -> None:
+    """Float32 without TF32, whatever the process had set."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+class SegmentDecoder:
+    """Turns packets of one segment into frames.
+
+    Args:
+        header: Of the file.
+        segment: Record of the segment.
+        record: Its coded parameters.
+        device: Where to compute; symbols are the same on any.
+        exact: Synthesis in float64, the reference for samples.
+
+    Raises:
+        CorruptError, UnsupportedError: the parameters cannot be used.
+    """
+
+    def __init__(
+        self,
+        header: HeaderRecord,
+        segment: SegmentRecord,
+        record: ParameterRecord,
+        device: torch.device,
+        exact: bool = False,
+    ) -> None:
+        reproducible_arithmetic()
+        self.header = header
+        self.segment = segment
+        self.format = pixel_format(header.pix_fmt)
+        self.starts = segment.starts()
+        layout = layout_of(header.pix_fmt)
+        self.model = InnvcModel(header.model, layout, header.step_base)
+        parameters.read_record(record, self.model)
+        twin = InnvcModel(header.model, layout, header.step_base)
+        twin.load_state_dict(self.model.state_dict())
+        self.prior = ExactPrior(twin.prior.to(device), header.model.layers)
+        self.model.requires_grad_(False).to(device)
+        if exact:
+            self.model.double()
+        self.device = device
+        self.dtype = torch.float64 if exact else torch.float32
+        self.matrices = self.model.backbone.matrices()
+        stride = self.model.stride * header.model.packing
+        self.size = (-(-header.height // stride), -(-header.width // stride))  # of the latent
+
+    def symbols(
+        self,
+        packet: PacketRecord,
+        previous: Context | None,
+        layers: int | None = None,
+        subbands: int | None = None,
+    ) -> Packet:
+        """Decodes the symbols of a packet and compares their checksums.
+
+        Args:
+            packet: The record.
+            previous: Low-pass context of the packet before; ignored at a key packet.
+            layers: Decode only the first of them.
+            subbands: Decode only the first subband frames; checksums are then not compared.
+
+        Raises:
+            CorruptError: the symbols differ from the encoder's.
+        """
+        count = packet.layers if layers is None else min(layers, packet.layers)
+        key = packet.number in self.segment.keys
+        data = [[packet.layer_slice(j, k) for k in range(count)] for j in range(packet.subbands)]
+        decoded = code_packet(
+            self.prior,
+            packet.subbands,
+            self.size,
+            None if key else previous,
+            data=data,
+            subbands=subbands,
+        )
+        complete = subbands is None or subbands >= packet.subbands
+        if complete and decoded.checksums != list(packet.symbols_crc[:count]):
+            raise CorruptError(
+                f"Symbols of packet {packet.number} differ from the encoder's.",
+                "If the file passes `innvc verify` elsewhere, this machine computes wrongly.",
+            )
+        return decoded
+
+    def window(self, number: int, subband: int) -> Window:
+        """Where one subband frame of a packet lies, for the field."""
+        group = 1 << self.segment.sizes[number]
+        first, last = lifting.span_of(subband, group)
+        time = (self.starts[number] + (first + last) / 2) / self.segment.frames
+        level = lifting.level_of(subband, group)
+        whole = (*self.size, 0, 0, *self.size)
+        return Window(
+            torch.tensor([time], device=self.device, dtype=self.dtype),
+            torch.tensor([level], device=self.device),
+            *whole,
+        )
+
+    @torch.no_grad()
+    def analyse(self, number: int, frames: Tensor) -> Tensor:
+        """Latent of a packet's packed frames [G, C, H, W], in steps: what the encoder quantises."""
+        subbands = lifting.forward(frames.to(self.device, self.dtype))
+        latents = []
+        for j, subband in enumerate(subbands):
+            window = self.window(number, j)
+            latent = self.model.backbone(
+                subband[None], self.matrices, self.model.features(window)
+            )
+            latents.append(latent / self.model.steps(window.level))
+        return torch.cat(latents)
+
+    @torch.no_grad()
+    def frames(self, number: int, values: Tensor) -> list[Frame]:
+        """Frames of a packet from its latent values [G, C, H, W] in sixteenths of a step."""
+        subbands = []
+        for j in range(len(values)):
+            window = self.window(number, j)
+            latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level)
+            subbands.append(
+                self.model.backbone.inverse(latent, self.matrices, self.model.features(window))
+            )
+        packed = lifting.inverse(torch.cat(subbands)).cpu().numpy()
+        header = self.header
+        stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames
+        first = self.starts[number]
+        return [
+            Frame(
+                unpack(picture, self.format, header.width, header.height, header.model.packing),
+                stamps[first + i],
+            )
+            for i, picture in enumerate(packed)
+        ]

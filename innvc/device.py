@@ -1,0 +1,36 @@
+"""Choosing where to compute."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from innvc.errors import UsageError
+
+
+def select(name: str) -> torch.device:
+    """The device "auto", "cpu", "cuda" or "cuda:n".
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(f"There is no device '{name}'.", "Give auto, cpu, cuda or cuda:n.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"Device '{name}' is not available; {torch.cuda.device_count()} GPUs are.",
+            "Use --device cpu.",
+        )
+    return device
+
+
+def limit_threads(count: int | None) -> None:
+    """Bounds torch's threads; None leaves its default."""
+    if count is not None:
+        if count < 1:
+            raise UsageError(f"Cannot run on {count} threads.", "Give a number from 1.")
+        torch.set_num_threads(count)

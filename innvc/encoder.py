@@ -1,0 +1,216 @@
+"""Encoding one segment: frames in, coded parameters and packets out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innvc.bitstream import parameters, tables
+from innvc.bitstream.header import HeaderRecord, PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
+from innvc.config import FitConfig
+from innvc.decoder import SegmentDecoder, layout_of
+from innvc.fit.data import SegmentData, choose_sizes, fixed_sizes, key_packets
+from innvc.fit.loop import Progress, fit
+from innvc.model.model import InnvcModel
+from innvc.video.formats import Frame, pixel_format
+from innvc.video.packing import pack, pad, plane_of_channel
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """What the user chose, beside the model.
+
+    Attributes:
+        gop: Frames of every group; None lets the encoder choose, up to the model's longest.
+        seconds: Time for the fit of the segment, or None.
+    """
+
+    fit: FitConfig
+    lambda_: float
+    gop: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+
+
+class SegmentEncoder:
+    """Fits the model to a segment's frames and codes them.
+
+    Args:
+        header: Of the file.
+        frames: Of the segment.
+        first_frame: Index of the first in the file.
+        settings: How to fit.
+        device: Where to fit.
+    """
+
+    def __init__(
+        self,
+        header: HeaderRecord,
+        frames: Sequence[Frame],
+        first_frame: int,
+        settings: EncodeSettings,
+        device: torch.device,
+    ) -> None:
+        self.header = header
+        self.settings = settings
+        self.device = device
+        self.model = InnvcModel(header.model, layout_of(header.pix_fmt), header.step_base)
+        self.model.to(device)
+        self.packed = self._pack(frames)
+        self.fixed = self._transform_is_fixed()
+        latents = self._latents() if self.fixed or settings.gop is None else None
+        if settings.gop is not None:
+            sizes = fixed_sizes(len(frames), settings.gop, header.keyint)
+        else:
+            steps = self.model.steps(torch.zeros(1, dtype=torch.long, device=device)).detach()
+            assert latents is not None
+            sizes = choose_sizes(latents / steps, header.model.gop, header.keyint)
+        self.segment = SegmentRecord(
+            first_frame=first_frame,
+            frames=len(frames),
+            sizes=[size.bit_length() - 1 for size in sizes],
+            keys=key_packets(sizes, header.keyint),
+            pts=[f.pts for f in frames if f.pts is not None],
+        )
+        # A transform that is not fitted is applied once: lifting commutes with it.
+        source = latents if self.fixed and latents is not None else self.packed
+        self.data = SegmentData(
+            source, sizes, self.segment.keys, 1 if self.fixed else self.model.stride
+        )
+
+    def _pack(self, frames: Sequence[Frame]) -> Tensor:
+        form = pixel_format(self.header.pix_fmt)
+        packing, stride = self.header.model.packing, self.model.stride
+        packed = [pad(pack(f.planes, form, packing), stride, stride) for f in frames]
+        return torch.from_numpy(np.stack(packed)).to(self.device)
+
+    @torch.no_grad()
+    def _latents(self) -> Tensor:
+        """Latents [T, C, H, W] of the starting transform, without field."""
+        matrices = self.model.backbone.matrices()
+        return torch.cat([self.model.backbone(f[None], matrices) for f in self.packed])
+
+    def _transform_is_fixed(self) -> bool:
+        """Whether the fit leaves an orthonormal transform that keeps the planes apart."""
+        learn = self.settings.fit.learn
+        names = [name for name, _ in self.model.named_parameters()]
+        moved = [n for n in names if n.startswith(learn) and n.startswith(("backbone", "field"))]
+        orthonormal = not self.header.model.coupling and self.header.model.field is None
+        return orthonormal and not moved
+
+    def plane_weights(self) -> Tensor:
+        """Share in the distortion of each channel the fit compares, sum 1."""
+        weights = self.model.layout.weights
+        if self.fixed:
+            planes = [int(p) for p in self.model.planes]
+        else:
+            form = pixel_format(self.header.pix_fmt)
+            planes = [3 if p is None else p for p in plane_of_channel(form, self.header.model.packing)]
+        counts = {p: planes.count(p) for p in planes}
+        shares = [weights[p] / counts[p] if p < len(weights) else 0.0 for p in planes]
+        return torch.tensor(shares, device=self.device)
+
+    def fit(
+        self, report: Callable[[Progress], None], stop: Callable[[], bool]
+    ) -> tuple[ParameterRecord, int]:
+        """Fits, and returns the coded parameters and the steps that were taken."""
+        taken = 0
+
+        def count(progress: Progress) -> None:
+            nonlocal taken
+            taken = progress.step
+            report(progress)
+
+        settings = self.settings
+        quantiser = fit(
+            self.model,
+            self.data,
+            self.plane_weights(),
+            settings.lambda_,
+            settings.fit,
+            fixed=self.fixed,
+            seed=settings.seed,
+            seconds=settings.seconds,
+            samples=self.header.width * self.header.height * self.segment.frames,
+            report=count,
+            stop=stop,
+        )
+        return parameters.write_record(quantiser.coded(self.model)), taken
+
+    def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
+        """Codes the packets with the decoded parameters, as the decoder will read them."""
+        decoder = SegmentDecoder(self.header, self.segment, record, self.device)
+        low = None
+        for number, start in enumerate(self.segment.starts()):
+            group = 1 << self.segment.sizes[number]
+            latent = decoder.analyse(number, self.packed[start : start + group]).double()
+            packet = code_packet(
+                decoder.prior,
+                group,
+                decoder.size,
+                None if number in self.segment.keys else low,
+                choose=_Rounding(latent, self._error_weight(decoder, number)),
+            )
+            low = packet.low
+            yield PacketRecord(
+                number=number,
+                symbols_crc=packet.checksums,
+                lengths=[[len(layer) for layer in layers] for layers in packet.coded],
+                data=b"".join(layer for layers in packet.coded for layer in layers),
+            )
+
+    @torch.no_grad()
+    def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
+        """Bits that a squared error of one step is worth, [G, C]."""
+        group = 1 << self.segment.sizes[number]
+        levels = torch.cat([decoder.window(number, j).level for j in range(group)])
+        steps = decoder.model.steps(levels)[:, :, 0, 0].double()
+        packing = self.header.model.packing
+        planes = torch.from_numpy(np.minimum(self.model.planes, len(self.model.layout.weights) - 1))
+        weights = torch.tensor(self.model.layout.weights, dtype=torch.float64)[planes]
+        density = torch.tensor(
+            [self.model.layout.density(int(p)) if packing == 2 else 1.0 for p in planes]
+        )
+        return self.settings.lambda_ * (weights / density).to(steps.device) * steps.square()
+
+
+class _Rounding:
+    """Rate-distortion optimised rounding: the nearest symbol or the next one towards zero.
+
+    Args:
+        latent: [G, C, H, W] in steps.
+        weight: Bits a squared error of one step is worth, [G, C].
+    """
+
+    def __init__(self, latent: Tensor, weight: Tensor) -> None:
+        self.latent = latent
+        self.weight = weight
+        costs = [np.concatenate([b, [60.0]]) for b in tables.bits()]
+        halves = [len(b) // 2 for b in tables.bits()]
+        self.halves = torch.tensor(halves, device=latent.device)
+        offsets = np.cumsum([0, *(len(c) for c in costs)])[:-1]
+        self.offsets = torch.from_numpy(offsets).to(latent.device)
+        self.costs = torch.from_numpy(np.concatenate(costs)).to(latent.device)
+
+    def __call__(self, subband: int, rows: slice, scale: Tensor, mean: Tensor) -> np.ndarray:
+        wanted = self.latent[subband, rows] - mean / 16
+        wanted = wanted.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        nearest = torch.floor(wanted + 0.5)
+        lower = nearest - nearest.sign()
+        weight = self.weight[subband, rows, None, None]
+        index = scale.long()
+        cost = self._bits(index, nearest) + weight * (wanted - nearest).square()
+        other = self._bits(index, lower) + weight * (wanted - lower).square()
+        return torch.where(other < cost, lower, nearest).to(torch.int32).cpu().numpy()
+
+    def _bits(self, index: Tensor, symbol: Tensor) -> Tensor:
+        half = self.halves[index]
+        inside = symbol.abs() <= half
+        place = torch.where(inside, symbol.long() + half, 2 * half + 1)
+        # Past the alphabet an escape costs about as much for either candidate.
+        return self.costs[self.offsets[index] + place]

@@ -1,0 +1,188 @@
+"""Random access to the frames of an .innv file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, overload
+
+from innvc.bitstream.container import Reader
+from innvc.bitstream.header import from_ratio
+from innvc.errors import UsageError
+from innvc.video.formats import Frame, VideoInfo, pixel_format
+
+if TYPE_CHECKING:
+    from innvc.decoder import SegmentDecoder
+    from innvc.model.prior import Context
+
+
+class VideoReader(Sequence[Frame]):
+    """Frames of an .innv file: len, index, slice and iteration.
+
+    Reads only what the wanted frames need. Keeps one decoded packet and one segment's model.
+
+    Args:
+        path: The file.
+        device: "auto", "cpu" or "cuda[:n]".
+        exact: Synthesis in float64: the same samples on every machine.
+        layers: Decode only the first layers of channel groups.
+        torch_planes: Frames hold torch tensors in place of numpy arrays.
+
+    Raises:
+        InnvcError: the file cannot be read; see `bitstream.container.Reader`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        exact: bool = False,
+        layers: int | None = None,
+        torch_planes: bool = False,
+    ) -> None:
+        if layers is not None and layers < 1:
+            raise UsageError(f"Cannot decode {layers} layers.", "Give a number from 1.")
+        self._reader = Reader(path)
+        header = self._reader.header
+        if layers is not None and layers > len(header.model.layers):
+            self._reader.close()
+            count = len(header.model.layers)
+            raise UsageError(
+                f"The file has {count} layers, not {layers}.", f"Give a number from 1 to {count}."
+            )
+        self._layers = layers
+        self._exact = exact
+        self._device = device
+        self._torch_planes = torch_planes
+        self._segment = -1
+        self._decoder: SegmentDecoder | None = None
+        self._packet = -1  # of the frames that are held
+        self._frames: list[Frame] = []
+        self._low: tuple[int, Context] | None = None  # packet number and its low-pass context
+
+    @property
+    def header(self) -> Any:
+        """The header record."""
+        return self._reader.header
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the user."""
+        return self._reader.notes
+
+    @property
+    def info(self) -> VideoInfo:
+        """Size, format, colour and timing of the frames."""
+        h = self._reader.header
+        return VideoInfo(
+            width=h.width,
+            height=h.height,
+            format=pixel_format(h.pix_fmt),
+            frame_rate=from_ratio(h.frame_rate),
+            time_base=from_ratio(h.time_base),
+            color_range=h.color_range,
+            color_primaries=h.color_primaries,
+            color_transfer=h.color_transfer,
+            color_matrix=h.color_matrix,
+            chroma_location=h.chroma_location,
+            sample_aspect=from_ratio(h.sample_aspect),
+            rotation=h.rotation,
+        )
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._reader.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._reader.header.frames
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        segment, packet = self._reader.find(index)
+        record = self._reader.segment(segment)
+        self._load(segment, packet)
+        frame = self._frames[index - record.first_frame - record.starts()[packet]]
+        return self._as_torch(frame) if self._torch_planes else frame
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def _load(self, segment: int, packet: int) -> None:
+        """Decodes a packet, from the key packet before it where the last one is no help."""
+        if segment != self._segment or self._decoder is None:
+            self._decoder = self._open_segment(segment)
+            self._segment, self._packet, self._low = segment, -1, None
+        if packet == self._packet:
+            return
+        record = self._reader.segment(segment)
+        key = record.key_before(packet)
+        known = -1 if self._low is None else self._low[0]
+        first = known + 1 if key <= known < packet else key
+        for number in range(first, packet):
+            # Packets on the way are needed for their low-pass context only.
+            passed = self._decoder.symbols(
+                self._reader.packet(segment, number), self._previous(number), self._layers, 1
+            )
+            self._low = (number, passed.low)
+        decoded = self._decoder.symbols(
+            self._reader.packet(segment, packet), self._previous(packet), self._layers
+        )
+        self._low = (packet, decoded.low)
+        self._frames = self._decoder.frames(packet, decoded.values)
+        self._packet = packet
+
+    def _previous(self, packet: int) -> Context | None:
+        if self._low is not None and self._low[0] == packet - 1:
+            return self._low[1]
+        return None
+
+    def _open_segment(self, segment: int) -> SegmentDecoder:
+        from innvc.decoder import SegmentDecoder
+        from innvc.device import select
+
+        return SegmentDecoder(
+            self._reader.header,
+            self._reader.segment(segment),
+            self._reader.parameters(segment),
+            select(self._device),
+            self._exact,
+        )
+
+    def check_symbols(self, segment: int, packet: int) -> None:
+        """Decodes all symbols of a packet, whose checksums must match; packets in order."""
+        if segment != self._segment or self._decoder is None:
+            self._decoder = self._open_segment(segment)
+            self._segment, self._packet, self._low = segment, -1, None
+        record = self._reader.packet(segment, packet)
+        self._low = (packet, self._decoder.symbols(record, self._previous(packet)).low)
+
+    @staticmethod
+    def _as_torch(frame: Frame) -> Frame:
+        import torch
+
+        return Frame([torch.from_numpy(plane) for plane in frame.planes], frame.pts)
