@@ -1,0 +1,87 @@
+"""`innvc info`: facts of a file without decoding it. Imports neither torch nor constriction."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from innvc.bitstream.container import Reader, statistics
+from innvc.bitstream.header import from_ratio
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Stream facts, model facts and where the bytes went.
+
+    Returns:
+        Sections "file", "video", "model" and "bytes"; the bytes add up to the file's.
+
+    Raises:
+        InnvcError: the file cannot be read.
+    """
+    with Reader(path) as reader:
+        header = reader.header
+        segments = [reader.segment(i) for i in range(len(reader.segments))]
+        version = "{}.{}".format(*reader.version)
+        notes = list(reader.notes)
+    spent = statistics(path)
+    rate = from_ratio(header.frame_rate)
+    sizes = [1 << size for segment in segments for size in segment.sizes]
+    model = header.model
+    facts: dict[str, Any] = {
+        "file": {
+            "path": os.fspath(path),
+            "bytes": spent.total_bytes,
+            "format_version": version,
+            "encoder": header.encoder,
+            "preset": header.preset,
+            "lambda": header.lambda_,
+            "bpp": 8 * spent.total_bytes / (header.frames * header.width * header.height),
+        },
+        "video": {
+            "width": header.width,
+            "height": header.height,
+            "pix_fmt": header.pix_fmt,
+            "frames": header.frames,
+            "frame_rate": str(rate) if rate else "unknown",
+            "duration_seconds": float(header.frames / rate) if rate else None,
+            "variable_rate": bool(segments[0].pts),
+            "sample_aspect": str(from_ratio(header.sample_aspect) or "unknown"),
+            "rotation": header.rotation,
+            "color": {
+                "range": ("unknown", "limited", "full")[header.color_range],
+                "primaries": header.color_primaries,
+                "transfer": header.color_transfer,
+                "matrix": header.color_matrix,
+                "chroma_location": header.chroma_location,
+            },
+        },
+        "model": {
+            "stages": model.stages,
+            "packing": model.packing,
+            "base": model.base,
+            "start": model.start,
+            "channels": sum(model.groups),
+            "groups": len(model.groups),
+            "layers": len(model.layers),
+            "coupling": list(model.coupling),
+            "field": model.field is not None,
+            "gop": model.gop,
+            "keyint": header.keyint,
+            "segments": len(segments),
+            "packets": len(sizes),
+            "frames_of_packets": {str(size): sizes.count(size) for size in sorted(set(sizes))},
+        },
+        "bytes": {
+            "header": spent.header_bytes,
+            "container": spent.container_bytes,
+            "side": spent.side_bytes,
+            "grid": spent.grid_bytes,
+            "weights": spent.weights_bytes,
+            "latent": spent.latent_bytes,
+            "latent_by_layer": list(spent.latent_by_layer),
+            "latent_by_level": list(spent.latent_by_level),
+        },
+    }
+    if notes:
+        facts["notes"] = notes
+    return facts

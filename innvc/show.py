@@ -1,0 +1,111 @@
+"""What people see on stderr: progress and remarks, and the report of `innvc info` on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from innvc.api import EncodeProgress
+
+LINE_SECONDS = 10.0  # between lines when stderr is no terminal
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class _Display:
+    """A rich progress bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Any:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """A remark for the user."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(f"note: {text}", markup=False, highlight=False)
+        else:
+            say(f"note: {text}")
+
+    def _show(self, description: str, share: float, text: str, last: bool) -> None:
+        if self._quiet:
+            return
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(description, total=1.0, text=text)
+            self._bar.update(self._task, completed=share, text=text)
+        elif last or time.monotonic() - self._last >= LINE_SECONDS:
+            self._last = time.monotonic()
+            say(f"{description} {text}")
+
+
+class EncodeDisplay(_Display):
+    """Progress of an encode."""
+
+    def update(self, state: EncodeProgress) -> None:
+        fit = state.fit
+        speed = fit.step / fit.elapsed if fit.elapsed else 0.0
+        remaining = fit.elapsed / fit.share * (1 - fit.share) if fit.share else 0.0
+        text = (
+            f"step {fit.step}/{state.steps} loss {fit.loss:.4f} bpp {fit.bpp:.4f} "
+            f"(latent {fit.latent:.4f} grid {fit.grid:.4f} weights {fit.weights:.4f} "
+            f"side {fit.side:.4f}) PSNR {fit.psnr_db:.2f} dB {speed:.1f} steps/s "
+            f"ETA {remaining:.0f} s"
+        )
+        segment = "" if state.segments == 1 else f" {state.segment + 1}/{state.segments}"
+        share = (state.segment + fit.share) / state.segments
+        self._show(f"encode{segment}", share, text, last=fit.share >= 1)
+
+
+class FrameDisplay(_Display):
+    """Progress counted in frames or packets."""
+
+    def __init__(self, description: str, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._description = description
+
+    def update(self, done: int, total: int | None) -> None:
+        if total:
+            self._show(self._description, done / total, f"{done}/{total}", last=False)
+
+
+def print_info(facts: dict[str, Any]) -> None:
+    """The report of `innvc info`, on stdout."""
+    for section, values in facts.items():
+        if not isinstance(values, dict):
+            print(f"{section}: {values}")
+            continue
+        print(f"{section}:")
+        for key, value in values.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{k} {v}" for k, v in value.items())
+            elif isinstance(value, list):
+                value = " ".join(map(str, value))
+            print(f"  {key.replace('_', ' '):18} {value}")
