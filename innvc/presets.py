@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from innvc.config import FieldConfig, FitConfig, ModelConfig, PriorConfig
 from innvc.errors import UsageError
-from innvc.model import start
+from innvc.model import start, starting_points
 from innvc.model.model import SampleLayout
 
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
@@ -58,17 +58,19 @@ def default_layers(groups: int) -> tuple[int, ...]:
 
 
 def _transform(clip: Clip, **more: object) -> ModelConfig:
-    groups = analytic_groups(clip.layout, 2, 4)
-    return ModelConfig(groups=groups, layers=default_layers(len(groups)), **more)
+    layout = clip.layout
+    groups = analytic_groups(layout, 2, 4)
+    first = starting_points.best_for((layout.family, layout.shift_x, layout.shift_y))
+    return ModelConfig(groups=groups, layers=default_layers(len(groups)), start=first, **more)
 
 
 def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    fit = FitConfig(steps=20, learn=("prior.base_level", "step_level"), straight_through=0.0)
+    fit = FitConfig(steps=20, learn=("prior.base_level", "step_level"), straight_through=1.0)
     return _transform(clip), fit
 
 
 def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    return _transform(clip), FitConfig(steps=200, learn=("prior", "step"))
+    return _transform(clip), FitConfig(steps=200, learn=("prior", "step"), straight_through=1.0)
 
 
 PRESETS: dict[str, Preset] = {"instant": _instant, "fast": _fast}

@@ -108,8 +108,8 @@ def main() -> None:
         optimiser.step()
         step += 1
         averages.append(float(torch.log(bits.detach())))
-        if step % 50 == 0:
-            recent = math.exp(sum(averages[-50:]) / 50)
+        if step % 20 == 0:
+            recent = math.exp(sum(averages[-40:]) / len(averages[-40:]))
             print(f"{step} {time.monotonic() - began:.0f}s bits/coefficient {recent:.4f}", flush=True)
         if step % 200 == 0 or time.monotonic() - began > 60 * arguments.minutes:
             save(prior, arguments.output)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from innvc.config import ModelConfig
 from innvc.errors import UnsupportedError
-from innvc.model import start
+from innvc.model import start, starting_points
 from innvc.model.backbone import Backbone
 from innvc.model.field import ConditioningField, Window
 from innvc.model.initial import initialise
@@ -65,11 +65,6 @@ class InnvcModel(nn.Module):
 
     def __init__(self, config: ModelConfig, layout: SampleLayout, step_base: int) -> None:
         super().__init__()
-        if config.start != 0:
-            raise UnsupportedError(
-                f"The file needs starting point {config.start}, which this version does not have.",
-                "Install a newer innvc.",
-            )
         self.config = config
         self.layout = layout
         geometry = start.packed_geometry(
@@ -94,6 +89,19 @@ class InnvcModel(nn.Module):
         self.planes = planes  # of each latent channel (base dct, or before any mixing)
         self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)
         initialise(self)
+        if config.start:
+            self._begin_at(config.start)
+
+    @torch.no_grad()
+    def _begin_at(self, number: int) -> None:
+        parameters = dict(self.named_parameters())
+        for name, values in starting_points.load(number).items():
+            if name not in parameters or parameters[name].shape != values.shape:
+                raise UnsupportedError(
+                    f"Starting point {number} does not fit the file's model.",
+                    "The file was not made by innvc.",
+                )
+            parameters[name].copy_(torch.from_numpy(values))
 
     def step_offsets(self, step_base: int) -> Tensor:
         """Start of each channel's log2 step: the plane-0 step, more for planes of less weight."""
