@@ -10,7 +10,7 @@ from torch import Tensor
 from innvc.bitstream import parameters
 from innvc.bitstream.header import HeaderRecord, PacketRecord, ParameterRecord, SegmentRecord
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
-from innvc.errors import CorruptError
+from innvc.errors import VerificationError
 from innvc.model import lifting
 from innvc.model.field import Window
 from innvc.model.model import InnvcModel, SampleLayout
@@ -89,7 +89,7 @@ class SegmentDecoder:
             subbands: Decode only the first subband frames; checksums are then not compared.
 
         Raises:
-            CorruptError: the symbols differ from the encoder's.
+            VerificationError: the symbols differ from the encoder's.
         """
         count = packet.layers if layers is None else min(layers, packet.layers)
         key = packet.number in self.segment.keys
@@ -104,7 +104,7 @@ class SegmentDecoder:
         )
         complete = subbands is None or subbands >= packet.subbands
         if complete and decoded.checksums != list(packet.symbols_crc[:count]):
-            raise CorruptError(
+            raise VerificationError(
                 f"Symbols of packet {packet.number} differ from the encoder's.",
                 "If the file passes `innvc verify` elsewhere, this machine computes wrongly.",
             )
