@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
-from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from innvc.errors import INTERRUPTED, InnvcError, UsageError
+from innvc import options, process
+from innvc.options import (
+    Device,
+    Frames,
+    Json,
+    Overwrite,
+    Quiet,
+    RawFormat,
+    RawRate,
+    RawSize,
+    Threads,
+    Verbose,
+    given,
+)
 from innvc.show import EncodeDisplay, FrameDisplay, print_info, say
 
 app = typer.Typer(
@@ -25,83 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INPUT = "Video input"
 FIT = "Fit"
-
-
-def _time(text: str) -> float:
-    """Seconds of "90", "90s", "10m", "1.5h" or "1:30:00"."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    try:
-        if ":" in text:
-            total = 0.0
-            for part in text.split(":"):
-                total = 60 * total + float(part)
-            return total
-        if text[-1:] in units:
-            return float(text[:-1]) * units[text[-1]]
-        return float(text)
-    except ValueError:
-        raise UsageError(f"'{text}' is not a time.", "Write 90s, 10m, 1.5h or 1:30:00.") from None
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise UsageError(f"'{text}' is not a size.", "Write it like 1920x1080.")
-    return int(width), int(height)
-
-
-def _frames(text: str) -> tuple[int | None, int | None]:
-    first, colon, last = text.partition(":")
-    try:
-        ends = (int(first) if first else None, int(last) if last else None)
-    except ValueError:
-        ends = (None, None)
-        colon = ""
-    if not colon or any(end is not None and end < 0 for end in ends):
-        raise UsageError(f"'{text}' is not a range of frames.", "Write A:B, as in 0:16 or 100:.")
-    return ends
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise UsageError(f"'{text}' is not a frame rate.", "Write 25, 29.97 or 30000/1001.")
-    return rate
-
-
-def _given(parse: Callable[[str], Any], text: str | None) -> Any:
-    return None if text is None else parse(text)
-
-
-Overwrite = Annotated[
-    bool, typer.Option("-y", "--overwrite", help="Replace an existing output.")
-]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no remarks.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Frames = Annotated[
-    str | None, typer.Option(metavar="A:B", help="Half-open range of frames.")
-]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to compute.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
-RawSize = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Size of raw video.", rich_help_panel=INPUT)
-]
-RawFormat = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Pixel format of raw video; converts other video.",
-        rich_help_panel=INPUT,
-    ),
-]
-RawRate = Annotated[
-    str | None, typer.Option(metavar="N", help="Frame rate of raw video.", rich_help_panel=INPUT)
-]
 
 
 @app.command()
@@ -122,14 +56,19 @@ def encode(
     ] = None,
     seconds: Annotated[
         str | None,
-        typer.Option("--time", metavar="T", help="End the fit after 90s, 10m.", rich_help_panel=FIT),
+        typer.Option(
+            "--time", metavar="T", help="End the fit after 90s, 10m.", rich_help_panel=FIT
+        ),
     ] = None,
     gop: Annotated[
         int | None,
-        typer.Option(help="Frames of a group: 1, 2, 4, 8, 16; chosen if absent.", rich_help_panel=FIT),
+        typer.Option(
+            help="Frames of a group: 1, 2, 4, 8, 16; chosen if absent.", rich_help_panel=FIT
+        ),
     ] = None,
     keyint: Annotated[
-        int, typer.Option(help="Frames from one start of decoding to the next.", rich_help_panel=FIT)
+        int,
+        typer.Option(help="Frames from one start of decoding to the next.", rich_help_panel=FIT),
     ] = 256,
     seed: Annotated[int, typer.Option(help="Of crops and noise.", rich_help_panel=FIT)] = 0,
     device: Device = "auto",
@@ -139,11 +78,12 @@ def encode(
     fps: RawRate = None,
     quiet: Quiet = False,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Encode a video. Ctrl-C ends the fit and writes a valid file of what it has."""
     from innvc import api
 
-    stop = _StopOnInterrupt(quiet)
+    stop = process.StopOnInterrupt(quiet)
     with stop, EncodeDisplay(quiet) as display:
         result = api.encode(
             source,
@@ -151,16 +91,16 @@ def encode(
             lambda_=lambda_,
             preset=preset,
             steps=steps,
-            seconds=_given(_time, seconds),
+            seconds=given(options.seconds, seconds),
             gop=gop,
             keyint=keyint,
             seed=seed,
             device=device,
             threads=threads,
-            size=_given(_size, size),
+            size=given(options.size, size),
             pix_fmt=pix_fmt,
-            fps=_given(_rate, fps),
-            frames=_given(_frames, frames),
+            fps=given(options.rate, fps),
+            frames=given(options.frames, frames),
             overwrite=overwrite,
             progress=display.update,
             note=display.note,
@@ -191,11 +131,10 @@ def decode(
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
-    pix_fmt: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Convert the output.")
-    ] = None,
+    pix_fmt: Annotated[str | None, typer.Option(metavar="NAME", help="Convert the output.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Decode a file to video."""
     from innvc import api
@@ -205,7 +144,7 @@ def decode(
         count = api.decode(
             source,
             output,
-            frames=_given(_frames, frames),
+            frames=given(options.frames, frames),
             layers=layers,
             exact=exact,
             device=device,
@@ -229,6 +168,7 @@ def decode(
 def info(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what a file is and where its bytes went."""
     from innvc.inspection import describe
@@ -246,6 +186,7 @@ def verify(
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Check every CRC and decode every symbol."""
     from innvc import api
@@ -275,6 +216,7 @@ def compare(
     fps: RawRate = None,
     quiet: Quiet = False,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure PSNR of each plane, PSNR 6:1:1 and MS-SSIM; bpp of an .innv."""
     from innvc import api
@@ -283,10 +225,10 @@ def compare(
         result = api.compare(
             reference,
             distorted,
-            size=_given(_size, size),
+            size=given(options.size, size),
             pix_fmt=pix_fmt,
-            fps=_given(_rate, fps),
-            frames=_given(_frames, frames),
+            fps=given(options.rate, fps),
+            frames=given(options.frames, frames),
             device=device,
             progress=display.update,
         )
@@ -296,31 +238,6 @@ def compare(
         for key, value in result.items():
             shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else value
             print(f"{key:10} {shown}")
-
-
-class _StopOnInterrupt:
-    """First Ctrl-C asks the fit to end; the second one interrupts."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._asked = False
-        self._quiet = quiet
-
-    def __call__(self) -> bool:
-        return self._asked
-
-    def __enter__(self) -> _StopOnInterrupt:
-        self._before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _handle(self, *_: object) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        if not self._quiet:
-            say("Ending the fit; the file is being written. Ctrl-C again gives up.")
 
 
 def _version(value: bool) -> None:
@@ -336,22 +253,11 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    verbose: Verbose = False,
 ) -> None:
     pass
 
 
 def main() -> None:
     """Runs the command line and exits with the documented code."""
-    try:
-        app()
-    except InnvcError as error:
-        say(f"innvc: {error.message}" + (f" {error.hint}" if error.hint else ""))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("innvc: Interrupted.")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(1)
-    except MemoryError:
-        say("innvc: Not enough memory. Encode fewer frames at once with --frames.")
-        sys.exit(6)
+    process.main(app)

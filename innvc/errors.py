@@ -8,57 +8,65 @@ class InnvcError(Exception):
 
     Args:
         message: One sentence that says what is wrong.
-        hint: One sentence that says what to do about it; may be empty.
+        hint: One sentence that says what to do about it; the kind of error has one of its own.
     """
 
     exit_code = 1
+    usual_hint = "Check that there is space and permission to write."
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
 
 class UsageError(InnvcError):
     """An argument is missing, malformed or out of range."""
 
     exit_code = 2
+    usual_hint = "`innvc COMMAND --help` lists the options."
 
 
 class InputError(InnvcError):
     """The input cannot be read as video."""
 
     exit_code = 3
+    usual_hint = "Check the name; every video that FFmpeg reads will do."
 
 
 class CorruptError(InnvcError):
     """An .innv file is damaged or cut short."""
 
     exit_code = 4
+    usual_hint = "Copy or download it again, or encode the video anew."
 
 
 class UnsupportedError(InnvcError):
     """The file or the input needs something that this version does not have."""
 
     exit_code = 5
+    usual_hint = "A newer version of innvc may read it."
 
 
 class LimitError(InnvcError):
     """A declared size is above a limit."""
 
     exit_code = 6
+    usual_hint = "Use a smaller size or fewer frames."
 
 
 class OutputExistsError(InnvcError):
     """The output exists and overwriting was not asked for."""
 
     exit_code = 7
+    usual_hint = "Use -y to replace it."
 
 
 class VerificationError(InnvcError):
     """What was decoded is not what was encoded."""
 
     exit_code = 8
+    usual_hint = "If another machine decodes the file, this one computes wrongly."
 
 
 INTERRUPTED = 130

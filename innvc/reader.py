@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -27,7 +28,7 @@ class VideoReader(Sequence[Frame]):
         device: "auto", "cpu" or "cuda[:n]".
         exact: Synthesis in float64: the same samples on every machine.
         layers: Decode only the first layers of channel groups.
-        torch_planes: Frames hold torch tensors in place of numpy arrays.
+        torch_planes: Frames hold torch tensors (CPU, uint8 or uint16), not numpy arrays.
 
     Raises:
         InnvcError: the file cannot be read; see `bitstream.container.Reader`.
@@ -118,6 +119,7 @@ class VideoReader(Sequence[Frame]):
     def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        index = operator.index(index)
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
@@ -126,7 +128,13 @@ class VideoReader(Sequence[Frame]):
         record = self._reader.segment(segment)
         self._load(segment, packet)
         frame = self._frames[index - record.first_frame - record.starts()[packet]]
-        return self._as_torch(frame) if self._torch_planes else frame
+        # Copies: the caller may change what it gets, and the frames here are kept.
+        planes = [plane.copy() for plane in frame.planes]
+        if self._torch_planes:
+            import torch
+
+            planes = [torch.from_numpy(plane) for plane in planes]
+        return Frame(planes, frame.pts)
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(len(self)):
@@ -181,8 +189,18 @@ class VideoReader(Sequence[Frame]):
         record = self._reader.packet(segment, packet)
         self._low = (packet, self._decoder.symbols(record, self._previous(packet)).low)
 
-    @staticmethod
-    def _as_torch(frame: Frame) -> Frame:
-        import torch
 
-        return Frame([torch.from_numpy(plane) for plane in frame.planes], frame.pts)
+def frame_range(frames: tuple[int | None, int | None] | None, count: int) -> tuple[int, int]:
+    """The ends of a half-open range of frames, absent ends filled in.
+
+    Raises:
+        UsageError: it is empty or not within the video's frames.
+    """
+    first, last = frames or (None, None)
+    first = 0 if first is None else first
+    last = count if last is None else last
+    if not 0 <= first < last <= count:
+        raise UsageError(
+            f"Frames {first}:{last} are not in the video's {count}.", f"Choose within 0:{count}."
+        )
+    return first, last

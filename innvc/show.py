@@ -14,7 +14,8 @@ LINE_SECONDS = 10.0  # between lines when stderr is no terminal
 
 def say(text: str) -> None:
     """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # it is None where the caller closed it
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Display:
@@ -27,16 +28,16 @@ class _Display:
         self._last = time.monotonic()
 
     def __enter__(self) -> Any:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
+                BarColumn(None),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=Console(stderr=True),
+                expand=True,
             )
             self._bar.start()
         return self
@@ -72,13 +73,17 @@ class EncodeDisplay(_Display):
     def update(self, state: EncodeProgress) -> None:
         fit = state.fit
         speed = fit.step / fit.elapsed if fit.elapsed else 0.0
-        remaining = fit.elapsed / fit.share * (1 - fit.share) if fit.share else 0.0
+        whole = fit.elapsed / fit.share if fit.share else 0.0  # of one segment's fit
+        left = (state.segments - state.segment - fit.share) * whole
         text = (
-            f"step {fit.step}/{state.steps} loss {fit.loss:.4f} bpp {fit.bpp:.4f} "
-            f"(latent {fit.latent:.4f} grid {fit.grid:.4f} weights {fit.weights:.4f} "
-            f"side {fit.side:.4f}) PSNR {fit.psnr_db:.2f} dB {speed:.1f} steps/s "
-            f"ETA {remaining:.0f} s"
+            f"step {fit.step}/{state.steps} loss {fit.loss:.4g} bpp {fit.bpp:.4f} "
+            f"PSNR {fit.psnr_db:.2f} {speed:.1f} steps/s ETA {_clock(left)}"
         )
+        if self._bar is None:
+            text += (
+                f" (latent {fit.latent:.4f} grid {fit.grid:.4f} "
+                f"weights {fit.weights:.4f} side {fit.side:.4f})"
+            )
         segment = "" if state.segments == 1 else f" {state.segment + 1}/{state.segments}"
         share = (state.segment + fit.share) / state.segments
         self._show(f"encode{segment}", share, text, last=fit.share >= 1)
@@ -94,6 +99,13 @@ class FrameDisplay(_Display):
     def update(self, done: int, total: int | None) -> None:
         if total:
             self._show(self._description, done / total, f"{done}/{total}", last=False)
+
+
+def _clock(seconds: float) -> str:
+    """Time as people read it: 0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def print_info(facts: dict[str, Any]) -> None:

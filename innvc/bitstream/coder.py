@@ -79,7 +79,8 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The coded bytes, without trailing zeros (the decoder reads zeros past the end)."""
-        return self._coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        data: bytes = self._coder.get_compressed().astype("<u4").tobytes()
+        return data.rstrip(b"\0")
 
 
 class Decoder:
@@ -126,6 +127,7 @@ class Decoder:
 
     def _decode(self, model: Any, count: int) -> np.ndarray:
         try:
-            return self._coder.decode(model, count)
+            symbols: np.ndarray = self._coder.decode(model, count)
         except AssertionError:
             raise CorruptError("The coded symbols are invalid.") from None
+        return symbols

@@ -279,7 +279,7 @@ class Reader:
     def _open(self) -> None:
         preamble = self._read(0, min(PREAMBLE_BYTES, self.size_bytes))
         if not preamble.startswith(SIGNATURE):
-            raise InputError(f"'{self.path}' is not an .innv file.")
+            raise InputError(f"'{self.path}' is not an .innv file.", "innvc encode makes one.")
         if len(preamble) < PREAMBLE_BYTES:
             raise CorruptError(f"'{self.path}' is cut short.")
         self.version = (preamble[-2], preamble[-1])

@@ -1,0 +1,126 @@
+"""The source of an encode: its frames, counted, read twice, in segments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from innvc.bitstream.container import SIGNATURE
+from innvc.bitstream.header import Limits
+from innvc.errors import InputError, LimitError
+from innvc.video.formats import Frame
+from innvc.video.source import VideoSource
+
+SEGMENT_SAMPLES = 1 << 26  # of all planes: what a segment may hold in memory
+SEGMENT_FRAMES = 32  # at least, whatever their size
+RATIO_LIMIT = 1 << 31  # of numerators and denominators in a file
+
+
+class Clip:
+    """The selected frames of a source.
+
+    Attributes:
+        info: What the file will say of them.
+        count: How many there are.
+        segment_frames: Frames of a segment; the last one may have fewer.
+
+    Raises:
+        InputError: there are no frames.
+        LimitError: the size or the number of frames is above what a file can hold.
+    """
+
+    def __init__(self, video: VideoSource, from_stdin: bool) -> None:
+        info = video.info
+        self.info = replace(
+            info,
+            frame_rate=_storable(info.frame_rate),
+            time_base=_storable(info.time_base),
+            sample_aspect=_storable(info.sample_aspect),
+        )
+        self._video = video
+        self._samples = info.format.frame_bytes(info.width, info.height)
+        self._samples //= info.format.dtype.itemsize
+        _check_limit("width or height", max(info.width, info.height), Limits.dimension)
+        _check_limit("samples a frame", self._samples, Limits.frame_samples)
+        # A pipe cannot be read twice.
+        self._kept: list[Frame] | None = list(video) if from_stdin else None
+        if self._kept is not None:
+            self.count = len(self._kept)
+        elif video.frame_count is not None:
+            self.count = video.frame_count
+        else:
+            self.count = sum(1 for _ in video)
+        if not self.count:
+            raise InputError("The input has no frames.")
+        _check_limit("frames", self.count, Limits.frames)
+        self.segment_frames = self._segment_frames()
+
+    def _segment_frames(self) -> int:
+        """Equal segments in whole groups of 16, as long as memory allows."""
+        longest = max(SEGMENT_FRAMES, SEGMENT_SAMPLES // self._samples // 16 * 16)
+        segments = -(-self.count // longest)
+        return min(longest, -(-self.count // (segments * 16)) * 16)
+
+    @property
+    def segment_count(self) -> int:
+        """How many segments there are."""
+        return -(-self.count // self.segment_frames)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._video if self._kept is None else self._kept)
+
+    def segments(self) -> Iterator[list[Frame]]:
+        """The frames of one segment after the other; the total must be what was counted."""
+        run: list[Frame] = []
+        total = 0
+        for frame in self:
+            run.append(frame)
+            total += 1
+            if len(run) == self.segment_frames:
+                yield run
+                run = []
+        if run:
+            yield run
+        if total != self.count:
+            raise InputError(
+                f"The input gave {total} frames where {self.count} were expected.",
+                "Choose those that can be read with --frames, or repair the file.",
+            )
+
+
+def refuse_innv(path: str) -> None:
+    """Refuses an .innv file as the source of an encode.
+
+    Raises:
+        InputError: the file is one.
+    """
+    if path != "-" and is_innv(path):
+        raise InputError(
+            f"'{path}' is an .innv file, not video.", "Decode it first, with innvc decode."
+        )
+
+
+def is_innv(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the signature; the name decides where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+    except (OSError, ValueError):
+        pass
+    return os.fspath(path).lower().endswith(".innv")
+
+
+def _check_limit(what: str, value: int, limit: int) -> None:
+    if value > limit:
+        raise LimitError(f"The input has {what} of {value}, above the limit of {limit}.")
+
+
+def _storable(ratio: Fraction | None) -> Fraction | None:
+    """The ratio, or the nearest one that a file can hold; None where none is near."""
+    if ratio is None or max(ratio.numerator, ratio.denominator) < RATIO_LIMIT:
+        return ratio
+    near = ratio.limit_denominator(max(1, int((RATIO_LIMIT - 1) / max(ratio, Fraction(1)))))
+    return near if 0 < near.numerator < RATIO_LIMIT else None

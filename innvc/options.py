@@ -1,0 +1,98 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Annotated, Any
+
+import typer
+
+from innvc.errors import UsageError
+from innvc.video.timing import nominal_rate
+
+INPUT = "Video input"
+LARGEST = 1 << 31
+
+Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no remarks.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Frames = Annotated[str | None, typer.Option(metavar="A:B", help="Frames A to B-1, counted from 0.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to compute.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+RawSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Size of raw video.", rich_help_panel=INPUT)
+]
+RawFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Pixel format of raw video; converts other video.",
+        rich_help_panel=INPUT,
+    ),
+]
+RawRate = Annotated[
+    str | None, typer.Option(metavar="N", help="Frame rate of raw video.", rich_help_panel=INPUT)
+]
+
+
+def _be_verbose(context: typer.Context, value: bool) -> None:
+    if value and context.obj is not None:
+        context.obj["verbose"] = True
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", callback=_be_verbose, help="Show the traceback of an error."),
+]
+
+
+def given(parse: Callable[[str], Any], text: str | None) -> Any:
+    """What the text says, None where the option is absent."""
+    return None if text is None else parse(text)
+
+
+def seconds(text: str) -> float:
+    """Seconds of "90", "90s", "10m", "1.5h" or "1:30:00"."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    try:
+        if ":" in text:
+            total = 0.0
+            for part in text.split(":"):
+                total = 60 * total + float(part)
+            return total
+        if text[-1:] in units:
+            return float(text[:-1]) * units[text[-1]]
+        return float(text)
+    except ValueError:
+        raise UsageError(f"'{text}' is not a time.", "Write 90s, 10m, 1.5h or 1:30:00.") from None
+
+
+def size(text: str) -> tuple[int, int]:
+    """(width, height) of "1920x1080"."""
+    match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
+    if not match or not int(match[1]) or not int(match[2]):
+        raise UsageError(f"'{text}' is not a size.", "Write it like 1920x1080.")
+    return int(match[1]), int(match[2])
+
+
+def frames(text: str) -> tuple[int | None, int | None]:
+    """The ends of "A:B", each of which may be absent."""
+    match = re.fullmatch(r"([0-9]{0,18}):([0-9]{0,18})", text)
+    if not match:
+        raise UsageError(f"'{text}' is not a range of frames.", "Write A:B, as in 0:16 or 100:.")
+    first, last = (int(end) if end else None for end in match.groups())
+    return first, last
+
+
+def rate(text: str) -> Fraction:
+    """A frame rate; 29.97 and its like are the fractions of 1001 that they stand for."""
+    found = Fraction(0)
+    if re.fullmatch(r"[0-9]{1,9}\.[0-9]{0,9}", text):
+        found = nominal_rate(float(text))
+    elif re.fullmatch(r"[0-9]{1,9}(/[0-9]{0,8}[1-9][0-9]{0,8})?", text):
+        found = Fraction(text)
+    if not 0 < found < LARGEST or found.denominator >= LARGEST:
+        raise UsageError(f"'{text}' is not a frame rate.", "Write 25, 29.97 or 30000/1001.")
+    return found

@@ -1,0 +1,79 @@
+"""An .innv file that appears under its name whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from innvc.errors import InnvcError, OutputExistsError, UsageError
+
+
+def check_output(target: Path, source: str | os.PathLike[str], overwrite: bool) -> None:
+    """Refuses an output that could not be put in place, before any work is done.
+
+    Raises:
+        UsageError: the name, the folder, or the source itself is in the way.
+        OutputExistsError: it exists and `overwrite` is not set.
+    """
+    if target.suffix.lower() != ".innv":
+        raise UsageError(f"The output '{target}' does not end in .innv.", "Name it like out.innv.")
+    if not target.parent.is_dir():
+        raise UsageError(f"The folder '{target.parent}' does not exist.", "Make it first.")
+    if target.is_dir():
+        raise UsageError(f"The output '{target}' is a folder.", "Give a file name.")
+    if same_file(source, target):
+        raise UsageError("Output and input are the same file.", "Choose another output.")
+    if os.path.lexists(target) and not overwrite:
+        raise OutputExistsError(f"The output '{target}' exists.", "Use -y to replace it.")
+
+
+def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether two paths name one file, by whatever links."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return os.path.abspath(a) == os.path.abspath(b)
+
+
+class OutputFile:
+    """A temporary file beside the target. `commit` puts it in place; without, it is removed.
+
+    Attributes:
+        path: Of the temporary file, while the context lasts.
+
+    Raises:
+        InnvcError: the folder cannot be written to.
+    """
+
+    path: Path
+
+    def __init__(self, target: Path, overwrite: bool) -> None:
+        self._target = target
+        self._overwrite = overwrite
+
+    def __enter__(self) -> OutputFile:
+        folder = self._target.parent
+        try:
+            handle, name = tempfile.mkstemp(prefix=".innvc-", suffix=".tmp", dir=folder)
+        except OSError as error:
+            raise InnvcError(
+                f"Cannot write to '{folder}': {error.strerror}.", "Choose another folder."
+            ) from error
+        os.close(handle)
+        self.path = Path(name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def commit(self) -> None:
+        """Gives the file its name and the usual permissions."""
+        if os.path.lexists(self._target) and not self._overwrite:
+            raise OutputExistsError(
+                f"The output '{self._target}' appeared meanwhile.", "Use -y to replace it."
+            )
+        mask = os.umask(0)
+        os.umask(mask)
+        self.path.chmod(0o666 & ~mask)
+        os.replace(self.path, self._target)
