@@ -124,7 +124,7 @@ def encode(
         InnvcError: with a sentence, a hint and an exit code.
     """
     began = time.monotonic()
-    _check_settings(lambda_, steps, seconds, gop, keyint)
+    _check_settings(lambda_, steps, seconds, gop, keyint, seed)
     name, target = os.fspath(source), Path(output)
     check_output(target, name, overwrite)
     from innvc.device import limit_threads, select
@@ -373,7 +373,12 @@ def open_video(
 
 
 def _check_settings(
-    lambda_: float, steps: int | None, seconds: float | None, gop: int | None, keyint: int
+    lambda_: float,
+    steps: int | None,
+    seconds: float | None,
+    gop: int | None,
+    keyint: int,
+    seed: int,
 ) -> None:
     if not (math.isfinite(lambda_) and 1e-4 <= lambda_ <= 1e4):
         raise UsageError(
@@ -386,7 +391,9 @@ def _check_settings(
         raise UsageError(f"Cannot fit for {seconds:g} seconds.", "Give a time above 0, as in 90s.")
     if gop is not None and gop not in (1, 2, 4, 8, 16):
         raise UsageError(f"Groups of {gop} frames are not possible.", "Give 1, 2, 4, 8 or 16.")
-    if keyint < 1:
+    if not 1 <= keyint < 1 << 31:
         raise UsageError(
             f"A key interval of {keyint} frames is not possible.", "Give a number from 1."
         )
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"The seed {seed} is out of range.", "Give a number from 0.")

@@ -1,0 +1,87 @@
+"""Which part of the package reaches which: looked up in processes of their own."""
+
+import pkgutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+import innvc.bitstream
+import innvc.model
+
+HEAVY = {"torch", "constriction", "numpy", "av", "scipy", "pytorch_msssim"}
+
+
+def loaded(code, *arguments):
+    """The modules that are loaded after some code ran in a fresh process."""
+    program = f"import sys\n{code}\nprint('\\n'.join(['', 'MODULES', *sys.modules]))"
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split("MODULES\n")[1].split())
+
+
+def below(modules, *packages):
+    return {m for m in modules if any(m == p or m.startswith(p + ".") for p in packages)}
+
+
+COMMAND = """
+from innvc.cli import app
+from innvc.process import run
+assert run(app, sys.argv[1:]) == 0
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["encode", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments):
+    assert not below(loaded(COMMAND, *arguments), *HEAVY)
+
+
+def test_info_loads_nothing_heavy_and_is_quick(clip):
+    _, encoded, _ = clip
+    for more in ([], ["--json"]):
+        assert not below(loaded(COMMAND, "info", encoded, *more), *HEAVY)
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "innvc", "info", encoded], capture_output=True)
+        times.append(time.monotonic() - began)
+    assert min(times) < 2  # torch alone takes longer on the machine where this is slowest
+
+
+def test_import_of_the_package_loads_nothing():
+    assert below(loaded("import innvc"), "innvc", *HEAVY) == {"innvc"}
+
+
+def test_decoding_reaches_no_fit(clip, tmp_path):
+    _, encoded, _ = clip
+    decode = loaded(COMMAND, "decode", encoded, "-o", tmp_path / "a.yuv")
+    verify = loaded(COMMAND, "verify", encoded)
+    reader = loaded("import innvc\ninnvc.open(sys.argv[1])[0]", encoded)
+    for modules in (decode, verify, reader):
+        assert "innvc.decoder" in modules
+        assert not below(modules, "innvc.fit", "innvc.encoder", "innvc.presets")
+    assert (tmp_path / "a.yuv").stat().st_size == 20 * 48 * 32 * 3 // 2
+
+
+def names(package):
+    return [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+
+
+def test_model_reaches_no_bitstream_video_or_fit():
+    modules = loaded("\n".join(f"import {name}" for name in names(innvc.model)))
+    assert {"innvc.model.prior", "innvc.model.model"} <= modules
+    others = ("innvc.bitstream", "innvc.video", "innvc.fit", "innvc.api", "innvc.cli")
+    assert not below(modules, *others)
+
+
+def test_bitstream_reaches_no_fit_or_video():
+    modules = loaded("\n".join(f"import {name}" for name in names(innvc.bitstream)))
+    assert not below(modules, "innvc.fit", "innvc.video", "innvc.api", "innvc.cli", "av")
+
+
+def test_container_and_header_need_neither_torch_nor_numpy():
+    modules = loaded("import innvc.bitstream.container, innvc.bitstream.header")
+    assert not below(modules, *HEAVY)
