@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import parameters, tables
+from innvc.bitstream import parameters
 from innvc.bitstream.header import HeaderRecord, PacketRecord, ParameterRecord, SegmentRecord
 from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
 from innvc.config import FitConfig
@@ -17,6 +17,7 @@ from innvc.decoder import SegmentDecoder, layout_of
 from innvc.fit.data import SegmentData, choose_sizes, fixed_sizes, key_packets
 from innvc.fit.loop import Progress, fit
 from innvc.model.model import InnvcModel
+from innvc.model.quantisation import RateAwareRounding
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad, plane_of_channel
 
@@ -166,51 +167,28 @@ class SegmentEncoder:
 
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
-        """Bits that a squared error of one step is worth, [G, C]."""
+        """Bits that a squared error of one step is worth, [G, C, 1, 1]."""
         group = 1 << self.segment.sizes[number]
         levels = torch.cat([decoder.window(number, j).level for j in range(group)])
-        steps = decoder.model.steps(levels)[:, :, 0, 0].double()
-        packing = self.header.model.packing
-        planes = torch.from_numpy(np.minimum(self.model.planes, len(self.model.layout.weights) - 1))
-        weights = torch.tensor(self.model.layout.weights, dtype=torch.float64)[planes]
-        density = torch.tensor(
-            [self.model.layout.density(int(p)) if packing == 2 else 1.0 for p in planes]
-        )
-        return self.settings.lambda_ * (weights / density).to(steps.device) * steps.square()
+        shares = decoder.model.error_shares()[:, None, None]
+        return self.settings.lambda_ * shares * decoder.model.steps(levels).square()
 
 
 class _Rounding:
-    """Rate-distortion optimised rounding: the nearest symbol or the next one towards zero.
+    """Chooses symbols by rate and distortion.
 
     Args:
         latent: [G, C, H, W] in steps.
-        weight: Bits a squared error of one step is worth, [G, C].
+        weight: Bits a squared error of one step is worth, [G, C, 1, 1].
     """
 
     def __init__(self, latent: Tensor, weight: Tensor) -> None:
-        self.latent = latent
-        self.weight = weight
-        costs = [np.concatenate([b, [60.0]]) for b in tables.bits()]
-        halves = [len(b) // 2 for b in tables.bits()]
-        self.halves = torch.tensor(halves, device=latent.device)
-        offsets = np.cumsum([0, *(len(c) for c in costs)])[:-1]
-        self.offsets = torch.from_numpy(offsets).to(latent.device)
-        self.costs = torch.from_numpy(np.concatenate(costs)).to(latent.device)
+        self._latent = latent
+        self._weight = weight.to(latent.dtype)
+        self._round = RateAwareRounding().to(latent.device)
 
     def __call__(self, subband: int, rows: slice, scale: Tensor, mean: Tensor) -> np.ndarray:
-        wanted = self.latent[subband, rows] - mean / 16
+        wanted = self._latent[subband, rows] - mean / 16
         wanted = wanted.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        nearest = torch.floor(wanted + 0.5)
-        lower = nearest - nearest.sign()
-        weight = self.weight[subband, rows, None, None]
-        index = scale.long()
-        cost = self._bits(index, nearest) + weight * (wanted - nearest).square()
-        other = self._bits(index, lower) + weight * (wanted - lower).square()
-        return torch.where(other < cost, lower, nearest).to(torch.int32).cpu().numpy()
-
-    def _bits(self, index: Tensor, symbol: Tensor) -> Tensor:
-        half = self.halves[index]
-        inside = symbol.abs() <= half
-        place = torch.where(inside, symbol.long() + half, 2 * half + 1)
-        # Past the alphabet an escape costs about as much for either candidate.
-        return self.costs[self.offsets[index] + place]
+        symbols = self._round(wanted, scale, self._weight[subband, rows])
+        return symbols.to(torch.int32).cpu().numpy()

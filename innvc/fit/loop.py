@@ -15,7 +15,14 @@ from innvc.fit.data import Batch, SegmentData
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.model.model import InnvcModel
 from innvc.model.prior import VALUE_LIMIT, Context, LatentPrior
-from innvc.model.quantisation import hard_round, noisy_round, round_ste, symbol_bits
+from innvc.model.quantisation import (
+    RateAwareRounding,
+    dead_zone_round,
+    noisy_round,
+    soft_round,
+    symbol_bits,
+    through,
+)
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,12 @@ class Progress:
 class Objective(nn.Module):
     """Rate and distortion of a batch; a module so that quantised parameters can be put in."""
 
-    def __init__(self, model: InnvcModel, plane_weights: Tensor, fixed: bool) -> None:
+    def __init__(
+        self, model: InnvcModel, plane_weights: Tensor, lambda_: float, fixed: bool
+    ) -> None:
         super().__init__()
+        self.rounding = RateAwareRounding()
+        self.error_weight = lambda_ * model.error_shares()
         self.model = model
         self.fixed = fixed
         self.plane_weights = plane_weights  # of each packed channel, sum 1
@@ -90,7 +101,7 @@ class Objective(nn.Module):
         scaled = self._analysis(batch) / steps
         active = self._active(len(scaled), schedule, generator)
         if schedule.hard:
-            context = round_ste(scaled) * active
+            context = dead_zone_round(scaled) * active
         else:
             context = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
             context = context * active
@@ -99,7 +110,11 @@ class Objective(nn.Module):
         )
         mean = mean / 16
         if schedule.hard:
-            symbol = hard_round(scaled - mean, schedule.temperature)
+            wanted = scaled - mean
+            weight = self.error_weight[:, None, None] * steps.square()
+            # The derivative is that of soft rounding (straight-through).
+            soft = soft_round(wanted, schedule.temperature)
+            symbol = through(self.rounding(wanted, scale, weight), soft)
             value = (symbol + mean) * active
         else:
             symbol, value = context - mean, context
@@ -176,7 +191,7 @@ def fit(
     quantiser = ParameterQuantiser(model, config.learn)
     if not quantiser.learned:
         return quantiser
-    objective = Objective(model, plane_weights, fixed)
+    objective = Objective(model, plane_weights, lambda_, fixed).to(device)
     groups = quantiser.groups(config.rate)
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12)
     rates = [group["lr"] for group in optimiser.param_groups]

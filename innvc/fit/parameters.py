@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,8 @@ from torch import Tensor
 from innvc.bitstream.parameters import CodedTensor
 from innvc.model.model import InnvcModel, kind_of
 from innvc.model.quantisation import round_ste
+
+T = TypeVar("T")
 
 # Exponent e of a parameter's step 2^-e, by the longest matching prefix.
 EXPONENTS = {
@@ -26,9 +30,25 @@ EXPONENTS = {
     "step": 4,
 }
 
+# Learning rate relative to FitConfig.rate and the step. Of a large matrix each weight moves little,
+# and one that is moved without need costs bits.
+RELATIVE_RATES = {
+    "": 1.0,
+    "backbone.mixing": 0.1,
+    "prior.spectral": 0.1,
+    "prior.surround": 0.1,
+    "prior.predict_mean": 0.1,
+    "prior.hidden": 0.1,
+    "prior.output": 0.1,
+}
+
+
+def _by_prefix(table: dict[str, T], name: str) -> T:
+    return table[max((p for p in table if name.startswith(p)), key=len)]
+
 
 def exponent_of(name: str) -> int:
-    return EXPONENTS[max((p for p in EXPONENTS if name.startswith(p)), key=len)]
+    return _by_prefix(EXPONENTS, name)
 
 
 class ParameterQuantiser:
@@ -51,7 +71,7 @@ class ParameterQuantiser:
     def groups(self, rate: float) -> list[dict[str, object]]:
         """Optimiser groups: the learning rate is a share of each parameter's step."""
         return [
-            {"params": [p], "lr": rate * 2.0 ** -exponent_of(name)}
+            {"params": [p], "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -exponent_of(name)}
             for name, p in self.learned.items()
         ]
 

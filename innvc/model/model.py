@@ -112,6 +112,18 @@ class InnvcModel(nn.Module):
         offsets = [step_base / STEP_UNIT + 0.5 * math.log2(ratios[int(p)]) for p in self.planes]
         return torch.tensor(offsets)
 
+    def error_shares(self) -> Tensor:
+        """[C] what a latent's squared error adds to the distortion of a plane-0 sample.
+
+        Exact for an orthonormal transform that keeps the planes apart.
+        """
+        shares = []
+        for plane in map(int, self.planes):
+            weight = self.layout.weights[plane] if plane < len(self.layout.weights) else 0.0
+            density = self.layout.density(plane) if self.config.packing == 2 else 1.0
+            shares.append(weight / density)
+        return torch.tensor(shares, device=self.step.device)
+
     @property
     def stride(self) -> int:
         """Packed samples a latent position covers in each direction."""

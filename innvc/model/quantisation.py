@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 SCALE_LEVELS = 64
 SCALES_PER_OCTAVE = 4
@@ -52,10 +52,11 @@ def noisy_round(x: Tensor, temperature: float, shape: float, generator: torch.Ge
     return soft_round_mean(noisy, temperature)
 
 
-def hard_round(x: Tensor, temperature: float) -> Tensor:
-    """Hard rounding with the derivative of soft rounding (straight-through phase)."""
-    soft = soft_round(x, temperature)
-    return soft + (torch.floor(x + 0.5) - soft).detach()
+def dead_zone_round(x: Tensor) -> Tensor:
+    """Rounding with a wider zero, for contexts before their own scale is known."""
+    magnitude = x.abs()
+    rounded = torch.floor(magnitude + 0.5) * (magnitude > 0.62)
+    return (rounded * x.sign()).detach()
 
 
 def symbol_bits(symbol: Tensor, scale_index: Tensor) -> Tensor:
@@ -84,3 +85,46 @@ def _normal_tail(z: Tensor) -> Tensor:
 def _laplace_tail(z: Tensor) -> Tensor:
     tail = 0.5 * torch.exp(-math.sqrt(2) / LAPLACE_WIDTH * z.abs())
     return torch.where(z < 0, 1 - tail, tail)
+
+
+def step_penalties() -> Tensor:
+    """[64, 34] bits(k) - bits(k - 1) under each table for magnitudes k (index 0 unused)."""
+    magnitudes = torch.arange(34, dtype=torch.float64)[None]
+    scales = torch.arange(SCALE_LEVELS, dtype=torch.float64)[:, None]
+    bits = symbol_bits(magnitudes, scales)
+    return torch.cat([torch.zeros(SCALE_LEVELS, 1, dtype=bits.dtype), bits.diff(dim=1)], 1)
+
+
+class RateAwareRounding(nn.Module):
+    """Rounds to the nearest symbol, or to the next one towards zero where that costs less.
+
+    Compares bits + weight * squared error; only the encoder and the fit do this.
+    """
+
+    penalties: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("penalties", step_penalties(), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, scale_index: Tensor, weight: Tensor) -> Tensor:
+        """Symbols for values x in steps.
+
+        Args:
+            x: Residuals to the mean.
+            scale_index: The tables, integer-valued, of x's shape.
+            weight: Bits that a squared error of one step is worth; broadcasts to x.
+        """
+        magnitude = x.abs()
+        nearest = torch.floor(magnitude + 0.5)
+        width = self.penalties.shape[1]
+        place = scale_index.long() * width + nearest.clamp(max=width - 1).long()
+        penalty = self.penalties.to(x.dtype).flatten()[place]
+        lower = weight * (2 * (magnitude - nearest) + 1) < penalty
+        return (nearest - lower.to(x.dtype)) * x.sign()
+
+
+def through(values: Tensor, x: Tensor) -> Tensor:
+    """`values` with the gradient of x."""
+    return x + (values - x).detach()
