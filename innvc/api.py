@@ -29,6 +29,7 @@ from innvc.video.source import open_source
 if TYPE_CHECKING:
     import torch
 
+    from innvc.config import ModelConfig
     from innvc.fit.loop import Progress
 
 __all__ = ["EncodeProgress", "EncodeResult", "compare", "decode", "encode", "open_video", "verify"]
@@ -233,7 +234,7 @@ class _Encode:
             keyint=keyint,
             lambda_=lambda_,
             preset=preset,
-            step_base=step_base_of(lambda_, layout),
+            step_base=max(step_base_of(lambda_, layout), _finest_step_base(config, layout.family)),
             encoder=f"innvc {__version__}",
             model=config,
         )
@@ -266,6 +267,21 @@ class _Encode:
             first += len(frames)
         writer.finish()
         return taken
+
+
+def _finest_step_base(config: ModelConfig, family: str) -> int:
+    """Least step_base at which the latent of any video fits the symbols' range.
+
+    The largest latent is that of a flat white group: half the range times the gain of the
+    orthonormal transforms over the block, the group and, for RGB, the planes. A quarter of the
+    range is left for what the fit does to the steps.
+    """
+    from innvc.bitstream.latent import RESIDUAL_LIMIT
+
+    gain = config.packing * 2 ** (config.stages - 1) * math.sqrt(config.gop)
+    if family == "rgb":
+        gain *= math.sqrt(3)
+    return math.ceil(16 * math.log2(255 / 2 * gain / (0.75 * RESIDUAL_LIMIT)))
 
 
 def _measure(path: Path, clip: Clip, device: str) -> Quality:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers import QUICK, make_clip, psnr, read_frames, same
+from helpers import QUICK, make_clip, make_frames, psnr, read_frames, same, write_clip
 
 import innvc
 from innvc.bitstream.container import Reader, cut_file
 from innvc.errors import InnvcError, OutputExistsError, UsageError
+from innvc.video.formats import pixel_format
 
 
 @pytest.fixture
@@ -204,6 +205,19 @@ def test_lambda_moves_rate_and_quality(clip, tmp_path):
         r = innvc.encode(source, tmp_path / "a.innv", lambda_=lambda_, overwrite=True, **QUICK)
         points.append((r.bytes, r.psnr_y))
     assert points == sorted(points) and points[0][1] < 42 < 55 < points[2][1]
+
+
+@pytest.mark.parametrize("name, least", [("yuv420p", 80), ("gbrp", 65), ("gray12le", 65)])
+def test_largest_lambda(tmp_path, name, least):
+    """Near lossless, also where the latents are largest: white in all frames of a long group."""
+    form = pixel_format(name)
+    frames = make_frames(name, 32, 32, 16)
+    for frame in frames:
+        for plane in frame.planes:
+            plane[:] = form.peak - plane // 16
+    source = write_clip(tmp_path / "in.mkv", frames, name)
+    result = innvc.encode(source, tmp_path / "a.innv", lambda_=1e4, gop=16, **QUICK)
+    assert result.psnr_y > least
 
 
 def test_errors(clip, tmp_path):

@@ -12,7 +12,16 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from helpers import QUICK_OPTIONS, innvc, make_clip, make_frames, psnr, read_frames, same
+from helpers import (
+    QUICK_OPTIONS,
+    innvc,
+    make_clip,
+    make_frames,
+    psnr,
+    read_frames,
+    same,
+    write_clip,
+)
 
 from innvc.video.source import open_source
 
@@ -485,8 +494,6 @@ def test_facts_survive(tmp_path, call):
         sample_aspect=Fraction(128, 117),
         rotation=270,
     )
-    from helpers import write_clip
-
     source = write_clip(tmp_path / "in.mkv", frames, "yuv420p10le", **facts)
     encoded = tmp_path / "a.innv"
     assert call("encode", source, "-o", encoded, "-q", *QUICK_OPTIONS)[0] == 0

@@ -1,0 +1,269 @@
+"""Entropy coding: tables, symbol coder, parameters, and latents that only integers decide."""
+
+import hashlib
+import re
+from decimal import getcontext
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from innvc.bitstream import make_tables, parameters, tables
+from innvc.bitstream.coder import SYMBOL_LIMIT, Decoder, Encoder
+from innvc.bitstream.latent import ExactPrior, code_packet
+from innvc.bitstream.parameters import CodedTensor
+from innvc.config import ModelConfig, PriorConfig
+from innvc.errors import CorruptError, UnsupportedError
+from innvc.model import start
+from innvc.model.model import InnvcModel, SampleLayout
+from innvc.model.prior import VALUE_LIMIT, LatentPrior
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "format.md"
+
+
+def halves():
+    return [len(f) // 2 - 1 for f in tables.frequencies()]
+
+
+def test_tables_are_the_documented_ones():
+    data = files("innvc.bitstream").joinpath("tables.bin").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == tables.SHA256
+    assert tables.SHA256 in DOCUMENT.read_text()
+    assert len(tables.frequencies()) == 64
+    for frequencies in tables.frequencies():
+        assert frequencies.sum() == 1 << 24 and frequencies.min() >= 1
+        assert len(frequencies) % 2 == 0
+        inside = frequencies[:-1]
+        assert np.array_equal(inside, inside[::-1])
+        assert inside.argmax() == len(inside) // 2
+
+
+@pytest.mark.parametrize("index", [0, 12, 20, 33, 45])
+def test_tables_can_be_made_again(index):
+    getcontext().prec = 60
+    assert np.array_equal(make_tables.table(index), tables.frequencies()[index])
+
+
+def test_tables_are_wider_and_wider():
+    deviation = []
+    for f in tables.frequencies():
+        half = len(f) // 2 - 1
+        symbols = np.arange(-half, half + 1)
+        deviation.append(np.sqrt((f[:-1] * symbols**2.0).sum() / f.sum()))
+    assert all(a < b for a, b in zip(deviation[:50], deviation[1:50], strict=False))
+    # sigma = 2^(i / 4 - 5), mixed with 15 % of 1.6 sigma; the integers add a variance of 1/12.
+    expected = [2 ** (i / 4 - 5) * np.sqrt(0.85 + 0.15 * 1.6**2) for i in range(20, 45)]
+    found = np.sqrt(np.square(deviation[20:45]) - 1 / 12)
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_coder_round_trip():
+    random = np.random.default_rng(1)
+    scale = random.integers(0, 64, 20000).astype(np.uint8)
+    spread = 2.0 ** (scale / 4 - 5)
+    symbols = np.round(random.laplace(0, 1, scale.size) * spread).astype(np.int32)
+    encoder = Encoder()
+    encoder.integers(6, np.array([5, 63, 0]))
+    encoder.code(scale[:7000], symbols[:7000])
+    encoder.code(scale[7000:], symbols[7000:])
+    data = encoder.finish()
+    decoder = Decoder(data)
+    assert decoder.integers(6, 3).tolist() == [5, 63, 0]
+    assert np.array_equal(decoder.code(scale[:7000]), symbols[:7000])
+    assert np.array_equal(decoder.code(scale[7000:]), symbols[7000:])
+    # As many bytes as the tables say, but for escapes and the coder's state.
+    bits = sum(
+        table[symbol + half]
+        for index, (table, half) in enumerate(zip(tables.bits(), halves(), strict=True))
+        for symbol in symbols[(scale == index) & (abs(symbols) <= half)]
+    )
+    escapes = sum(abs(symbols) > np.array(halves())[scale])
+    assert bits / 8 - 1 <= len(data) <= bits / 8 + 8 * escapes + 16
+    assert escapes > 0
+
+
+@pytest.mark.parametrize("index", [0, 20, 50, 63])
+def test_escapes(index):
+    half = halves()[index]
+    edge = [half - 1, half, half + 1, half + 2, half + 3, half + 4]
+    far = [1000, 65535 + half, 65536 + half, 65537 + half, SYMBOL_LIMIT]
+    values = [0, *edge, *far]
+    symbols = np.array([*values, *(-v for v in values), 0, 1], dtype=np.int32)
+    scale = np.full(len(symbols), index, np.uint8)
+    encoder = Encoder()
+    encoder.code(scale, symbols)
+    assert np.array_equal(Decoder(encoder.finish()).code(scale), symbols)
+
+
+def test_zeros_cost_nothing_and_no_bytes_are_zeros():
+    encoder = Encoder()
+    encoder.code(np.zeros(5, np.uint8), np.zeros(5, np.int32))
+    data = encoder.finish()
+    assert not data.endswith(b"\0") and len(data) <= 4
+    assert Decoder(b"").integers(8, 3).tolist() == [0, 0, 0]
+    assert Encoder().finish() == b""
+
+
+def test_random_bytes_never_crash_the_decoder():
+    random = np.random.default_rng(2)
+    scale = random.integers(0, 64, 500).astype(np.uint8)
+    for length in (0, 1, 3, 50, 400):
+        for _ in range(5):
+            try:
+                assert Decoder(random.bytes(length)).code(scale).dtype == np.int32
+            except CorruptError:
+                pass
+
+
+def test_parameters_round_trip():
+    random = np.random.default_rng(3)
+    tensors = {
+        "unchanged": CodedTensor(np.zeros(1000, np.int32), 0),
+        "sparse": CodedTensor((random.random(5000) < 0.01).astype(np.int32) * -3, 7),
+        "dense": CodedTensor(random.normal(0, 40, 3000).round().astype(np.int32), 15),
+        "huge": CodedTensor(np.array([1 << 22, -(1 << 22), 0, 1], np.int32), 3),
+        "one": CodedTensor(np.array([-1], np.int32), 1),
+        "none": CodedTensor(np.zeros(0, np.int32), 0),
+    }
+    data = parameters.encode(tensors)
+    decoded = parameters.decode(data, {name: len(t.steps) for name, t in tensors.items()})
+    assert list(decoded) == list(tensors)
+    for name, tensor in tensors.items():
+        assert np.array_equal(decoded[name].steps, tensor.steps), name
+        assert decoded[name].exponent == tensor.exponent
+
+
+def test_unchanged_parameters_cost_a_bit_each():
+    tensors = {str(i): CodedTensor(np.zeros(100, np.int32), 0) for i in range(64)}
+    assert len(parameters.encode(tensors)) <= 8
+
+
+def model_of(hidden=2, temporal=True, energy=True, stages=2):
+    layout = SampleLayout("yuv", 1, 1)
+    geometry = start.packed_geometry("yuv", 1, 1, 2)
+    groups = start.dct_groups(start.dct_bases(geometry, stages)[1])
+    config = ModelConfig(
+        stages=stages,
+        groups=groups,
+        layers=(1, len(groups) - 1 - len(groups) // 2, len(groups) // 2),
+        prior=PriorConfig(energy=energy, temporal=temporal, hidden=hidden),
+    )
+    return InnvcModel(config, layout, 0)
+
+
+@torch.no_grad()
+def stirred(model, seed=0, size=0.1):
+    """Every parameter of the prior moved, so that each of its parts matters."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.prior.parameters():
+        parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def exact_of(model):
+    return ExactPrior(model.prior, model.config.layers)
+
+
+def random_chooser(seed, size=6.0, far=0.002):
+    """Symbols of any size, whatever the prior expects; a few far outside of the tables."""
+    random = np.random.default_rng(seed)
+
+    def choose(subband, rows, scale, mean):
+        symbols = random.laplace(0, size, tuple(scale.shape))
+        symbols = np.where(random.random(scale.shape) < far, symbols * 2000, symbols)
+        return symbols.round().clip(-30000, 30000).astype(np.int32)
+
+    return choose
+
+
+PRIORS = [dict(), dict(hidden=0), dict(temporal=False), dict(energy=False), dict(stages=3)]
+
+
+@pytest.mark.parametrize("group", [1, 2, 8])
+@pytest.mark.parametrize("options", PRIORS, ids=str)
+def test_latents_decode_to_what_was_coded(options, group):
+    size = (3, 5)
+    coding = exact_of(stirred(model_of(**options)))
+    first = code_packet(coding, group, size, None, choose=random_chooser(1))
+    second = code_packet(coding, group, size, first.low, choose=random_chooser(2))
+    decoding = exact_of(stirred(model_of(**options)))
+    a = code_packet(decoding, group, size, None, data=first.coded)
+    b = code_packet(decoding, group, size, a.low, data=second.coded)
+    for coded, decoded in ((first, a), (second, b)):
+        assert torch.equal(coded.values, decoded.values)
+        assert coded.checksums == decoded.checksums
+        assert torch.equal(coded.low.own, decoded.low.own)
+    assert a.values.abs().max() <= VALUE_LIMIT
+    if options.get("temporal", True):  # and the context of the packet before is really used
+        try:
+            blind = code_packet(decoding, group, size, None, data=second.coded)
+            assert blind.checksums != second.checksums
+        except CorruptError:
+            pass
+
+
+@pytest.mark.parametrize("options", PRIORS, ids=str)
+def test_layers_read_no_later_layer(options):
+    """The first layers alone decode to the same symbols, in every subband frame."""
+    size = (2, 3)
+    exact = exact_of(stirred(model_of(**options)))
+    before = code_packet(exact, 4, size, None, choose=random_chooser(4))
+    whole = code_packet(exact, 4, size, before.low, choose=random_chooser(5))
+    ends = np.cumsum([0, *exact.prior.groups])[np.cumsum([0, *map(len, exact.layers)])]
+    for count in range(len(exact.layers) + 1):
+        previous = code_packet(exact, 4, size, None, data=[d[:count] for d in before.coded])
+        part = code_packet(exact, 4, size, previous.low, data=[d[:count] for d in whole.coded])
+        assert part.checksums == whole.checksums[:count]
+        end = ends[count]
+        assert torch.equal(part.values[:, :end], whole.values[:, :end])
+        assert not part.values[:, end:].any()
+    low = code_packet(exact, 4, size, before.low, data=whole.coded, subbands=1)
+    assert torch.equal(low.low.value, whole.low.value)
+
+
+def test_symbols_do_not_depend_on_threads_or_float_modes():
+    exact = exact_of(stirred(model_of()))
+    packet = code_packet(exact, 4, (9, 11), None, choose=random_chooser(6))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2 if threads == 1 else 1)
+        again = code_packet(exact, 4, (9, 11), None, data=packet.coded)
+    finally:
+        torch.set_num_threads(threads)
+    assert again.checksums == packet.checksums
+
+
+def test_prior_is_integers(monkeypatch):
+    """Scales and means are integers within their bounds, on values of any size."""
+    exact = exact_of(stirred(model_of(), size=2.0))
+    seen = []
+    whole = LatentPrior.forward
+
+    def watched(self, *arguments):
+        seen.append(whole(self, *arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(LatentPrior, "forward", watched)
+    code_packet(exact, 2, (4, 4), None, choose=random_chooser(7, size=500))
+    assert len({float(v) for scale, _ in seen for v in scale.unique()}) > 5
+    for scale, mean in seen:
+        assert scale.dtype == mean.dtype == torch.float64
+        assert torch.equal(scale, scale.floor()) and torch.equal(mean, mean.floor())
+        assert 0 <= scale.min() and scale.max() <= 63 and mean.abs().max() <= VALUE_LIMIT
+
+
+@torch.no_grad()
+def test_weights_too_large_to_be_exact_are_refused():
+    model = model_of()
+    model.prior.predict_mean.fill_(2.0**30)
+    with pytest.raises(UnsupportedError):
+        exact_of(model)
+
+
+def test_document_has_no_gap():
+    text = DOCUMENT.read_text()
+    assert "To be specified" not in text
+    for number, name in ((9, "Parameters"), (10, "Latent symbols"), (11, "CDF"), (12, "Latent")):
+        assert re.search(rf"^## {number}\. {name}", text, re.MULTILINE)
