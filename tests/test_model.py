@@ -378,13 +378,27 @@ def test_soft_rounding_is_monotone_and_keeps_integers(temperature):
     assert mean.isfinite().all() and (mean.diff() > -1e-9).all()
 
 
-def test_hard_rounding_has_the_slope_of_soft_rounding():
-    x = torch.tensor([-1.5, -0.2, 0.0, 0.49, 0.5, 2.3], requires_grad=True)
-    y = quantisation.hard_round(x, 0.3)
-    assert y.tolist() == pytest.approx([-1, 0, 0, 0, 1, 2])
-    (slope,) = torch.autograd.grad(y.sum(), x)
-    (soft,) = torch.autograd.grad(quantisation.soft_round(x, 0.3).sum(), x)
-    assert torch.equal(slope, soft)
+def test_rate_aware_rounding_takes_the_cheaper_neighbour():
+    """Against a search over the nearest symbol and the one towards zero, with its own bits."""
+    generator = torch.Generator().manual_seed(3)
+    x = 6 * torch.randn(4000, generator=generator, dtype=torch.float64)
+    scale = torch.randint(64, x.shape, generator=generator).double()
+    weight = torch.rand(x.shape, generator=generator, dtype=torch.float64) * 10
+    chosen = quantisation.RateAwareRounding()(x, scale, weight)
+    nearest = torch.sign(x) * torch.floor(x.abs() + 0.5)
+    candidates = torch.stack([nearest, nearest - nearest.sign()])
+    cost = quantisation.symbol_bits(candidates, scale) + weight * (x - candidates).square()
+    best = candidates.gather(0, cost.argmin(0)[None])[0]
+    assert torch.equal(chosen, best)
+    assert (chosen != nearest).sum() > 100
+
+
+def test_through_has_the_value_of_one_and_the_slope_of_the_other():
+    x = torch.tensor([0.3, 1.7], requires_grad=True)
+    y = quantisation.through(torch.tensor([0.0, 2.0]), 3 * x)
+    y.sum().backward()
+    assert y.tolist() == [0.0, 2.0]
+    assert x.grad.tolist() == [3.0, 3.0]
 
 
 @pytest.mark.parametrize("shape", [1.0, 1.5, 2.0])

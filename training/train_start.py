@@ -20,8 +20,13 @@ from innvc.config import ModelConfig
 from innvc.fit.data import SegmentData, aligned_groups, choose_sizes
 from innvc.fit.loop import predict
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of
-from innvc.model.prior import WEIGHT_BITS
-from innvc.model.quantisation import round_ste, symbol_bits
+from innvc.model.prior import VALUE_LIMIT, WEIGHT_BITS
+from innvc.model.quantisation import (
+    RateAwareRounding,
+    dead_zone_round,
+    symbol_bits,
+    through,
+)
 from innvc.presets import analytic_groups
 from innvc.video.packing import pack, pad
 from innvc.video.source import open_source
@@ -51,6 +56,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="start", type=Path, help="continue from an earlier result")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -66,6 +72,7 @@ def main() -> None:
     clips = [load(path, config, arguments.frames)[1] for path in arguments.clips]
     model = InnvcModel(config, layout, 0)
     prior = model.prior
+    rounding = RateAwareRounding()
     if arguments.start:
         values = np.load(arguments.start)
         with torch.no_grad():
@@ -75,7 +82,7 @@ def main() -> None:
              for n, _ in prior.named_parameters()}
     rates["base_slope"] = 2e-3
     optimiser = torch.optim.Adam(
-        [{"params": [p], "lr": rates[n]} for n, p in prior.named_parameters()], betas=(0.9, 0.98)
+        [{"params": [p], "lr": arguments.rate * rates[n]} for n, p in prior.named_parameters()], betas=(0.9, 0.98)
     )
     initial = [g["lr"] for g in optimiser.param_groups]
     began, step, averages = time.monotonic(), 0, []
@@ -88,7 +95,8 @@ def main() -> None:
         prior.step_base = step_base_of(lambda_, layout)
         first = int(rng.integers(0, max(1, len(clip) - 16 + 1)))
         part = clip[first : first + 16]
-        scaled = part / model.steps(torch.zeros(1, dtype=torch.long))
+        steps = model.steps(torch.zeros(1, dtype=torch.long)).detach()
+        scaled = part / steps
         if rng.random() < 0.7:
             sizes = choose_sizes(scaled, 16, 256)
         else:
@@ -97,9 +105,15 @@ def main() -> None:
         batch = SegmentData(scaled, sizes, [0], 1).assemble(
             range(len(sizes)), (0, 0, scaled.shape[2], scaled.shape[3])
         )
-        context = torch.floor(batch.subbands + 0.5)
-        scale, mean = predict(prior, batch, 16 * context)
-        symbol = round_ste(batch.subbands - mean / 16)
+        weight = lambda_ * model.error_shares()[:, None, None] * steps.square()
+        # The first pass finds the symbols an encoder would choose, the second learns from them.
+        with torch.no_grad():
+            scale, mean = predict(prior, batch, 16 * dead_zone_round(batch.subbands))
+            symbol = rounding(batch.subbands - mean / 16, scale, weight)
+            value = (16 * symbol + mean).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        scale, mean = predict(prior, batch, value)
+        wanted = batch.subbands - mean / 16
+        symbol = through(rounding(wanted, scale, weight), wanted)
         bits = symbol_bits(symbol, scale).sum() / symbol.numel()
         optimiser.zero_grad(set_to_none=True)
         # Clips and lambdas differ tenfold in bits: the logarithm makes each count alike.
