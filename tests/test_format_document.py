@@ -1,0 +1,333 @@
+"""A second decoder of symbols, parameters and start values, written from docs/format.md alone.
+
+Plain integers of Python, no constriction and no network: sections 9 to 12.
+"""
+
+import re
+import zlib
+from math import exp, isqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_clip
+
+import innvc
+from innvc.bitstream import parameters
+from innvc.bitstream.container import Reader
+from innvc.bitstream.parameters import CodedTensor
+from innvc.bitstream.tables import SHA256, frequencies
+from innvc.decoder import SegmentDecoder
+from innvc.model import starting_points
+from innvc.model.model import InnvcModel, SampleLayout, kind_of
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+BITS64 = (1 << 64) - 1
+LIMIT = (1 << 19) - 1
+TABLES = [[int(f) for f in table] for table in frequencies()]
+STARTS = [np.concatenate([[0], np.cumsum(table)]).tolist() for table in TABLES]
+
+
+class RangeDecoder:
+    """Section 10, "Range coder" and "Symbol coder"."""
+
+    def __init__(self, data):
+        data = bytes(data) + bytes(-len(data) % 4)
+        self.words = iter(
+            [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+        )
+        self.lower, self.range = 0, BITS64
+        self.point = self.word() << 32
+        self.point |= self.word()
+
+    def word(self):
+        return next(self.words, 0)
+
+    def find(self, position):
+        scale = self.range >> 24
+        t = ((self.point - self.lower) & BITS64) // scale
+        assert t < 1 << 24
+        symbol, first, frequency = position(t)
+        self.lower = (self.lower + scale * first) & BITS64
+        self.range = scale * frequency
+        if self.range < 1 << 32:
+            self.lower = self.lower << 32 & BITS64
+            self.range <<= 32
+            self.point = (self.point << 32 & BITS64) | self.word()
+        return symbol
+
+    def number(self, bits):
+        if bits > 16:
+            return self.number(bits - 16) << 16 | self.number(16)
+        width = 24 - bits
+        return self.find(lambda t: (t >> width, t >> width << width, 1 << width)) if bits else 0
+
+    def entry(self, table):
+        def position(t):
+            i = int(np.searchsorted(STARTS[table], t, "right")) - 1
+            return i, STARTS[table][i], TABLES[table][i]
+
+        return self.find(position)
+
+    def call(self, indexes):
+        found = [0] * len(indexes)
+        for table in sorted(set(indexes)):
+            places = [i for i, index in enumerate(indexes) if index == table]
+            half = len(TABLES[table]) // 2 - 1
+            for i in places:
+                found[i] = self.entry(table) - half
+            for i in places:
+                if found[i] == half + 1:
+                    n = self.number(5)
+                    negative = self.number(1)
+                    size = (1 << n | self.number(n)) + half
+                    found[i] = -size if negative else size
+        return found
+
+
+def read_tensor(coder, n):
+    """Section 9, "Code of a tensor"."""
+    if not coder.number(1):
+        return np.zeros(n)
+    exponent, first, second = coder.number(4), coder.number(6), coder.number(6)
+    signs = coder.call([first] * n)
+    rest = iter(coder.call([second] * sum(s != 0 for s in signs)))
+    steps = []
+    for sign in signs:
+        if sign:
+            r = next(rest)
+            steps.append((1 if sign > 0 else -1) * (2 * r + 1 if r >= 0 else -2 * r))
+        else:
+            steps.append(0)
+    return np.array(steps) * 2.0**-exponent
+
+
+THRESHOLDS = []
+for k in range(1, 129):
+    x = int(8 * 2 ** (k / 8)) - 2
+    while x**8 < 8**8 * 2**k:
+        x += 1
+    THRESHOLDS.append(x)
+
+
+def log(a):
+    return int(np.searchsorted(THRESHOLDS, a + 8, "right"))
+
+
+class Plane:
+    """Value, own and around of one channel of a subband frame."""
+
+    def __init__(self, values):
+        self.v = values
+        height, width = values.shape
+        self.own = np.array([[log(abs(int(v))) for v in row] for row in values])
+        wide = np.zeros((height + 2, width + 2), dtype=object)
+        wide[1:-1, 1:-1] = abs(values)
+        self.around = np.zeros((height, width), dtype=object)
+        for y in range(height):
+            for x in range(width):
+                total = sum(wide[y : y + 3, x : x + 3].ravel().tolist()) - wide[y + 1, x + 1]
+                self.around[y, x] = log(int(total) // 8)
+
+
+class Prior:
+    """Section 12."""
+
+    def __init__(self, parameters, groups, step_base):
+        for name, value in parameters.items():
+            integers = np.floor(1024 * value.astype(np.float64) + 0.5)
+            setattr(self, name, np.array(integers.astype(np.int64), dtype=object))
+        self.groups, self.step_base = groups, step_base
+        self.group_of = [g for g, n in enumerate(groups) for _ in range(n)]
+
+    def __call__(self, d, level, frame, parent, sibling, size):
+        p, g = self, self.group_of[d]
+        c = slice(0, sum(self.groups[:g]))
+        s = p.base[d] + p.base_level[level] + p.base_detail[level, d]
+        s = np.full(size, s - p.step_base * p.base_slope[level, d], dtype=object)
+        m = np.zeros(size, dtype=object)
+        for i, other in enumerate(frame[c]):
+            s += p.spectral[d, i] * other.own + p.surround[d, i] * other.around
+            m += p.predict_mean[d, i] * other.v
+        for i, other in enumerate((parent, sibling)):
+            if other is not None:
+                s += p.temporal[level, 2 * i, d] * other[d].own
+                s += p.temporal[level, 2 * i + 1, d] * other[d].around
+                m += p.temporal_mean[level, i, d] * other[d].v
+        index = np.clip(s // 1024, 0, 63)
+        return index, np.clip((m + 512) // 1024, -LIMIT, LIMIT)
+
+
+def decode_packet(prior, layers, packet, size, before):
+    """Section 10: values [frame][channel] as planes, and the checksums of the layers."""
+    frames, sums = [], [0] * len(layers)
+    groups = np.cumsum([0, *prior.groups]).tolist()
+    log_size = packet.subbands.bit_length() - 1
+    for j in range(packet.subbands):
+        level = 0 if j == 0 else log_size - (j.bit_length() - 1)
+        parent = None if j == 0 else frames[0 if j == 1 else j // 2]
+        power_of_two = j & (j - 1) == 0
+        sibling = before if j == 0 else None if power_of_two else frames[j - 1]
+        frame, group = [], 0
+        for k, count in enumerate(layers):
+            coder = RangeDecoder(packet.layer_slice(j, k))
+            for g in range(group, group + count):
+                channels = range(groups[g], groups[g + 1])
+                given = [prior(d, level, frame, parent, sibling, size) for d in channels]
+                symbols = coder.call(np.array([index for index, _ in given]).ravel().tolist())
+                sums[k] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[k])
+                q = np.array(symbols, dtype=object).reshape(len(channels), *size)
+                planes = [
+                    Plane(np.clip(16 * q[i] + mean, -LIMIT, LIMIT))
+                    for i, (_, mean) in enumerate(given)
+                ]
+                frame.extend(planes)
+            group += count
+        frames.append(frame)
+    return frames, sums
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gray", "yuv420p"])
+def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
+    source = make_clip(tmp_path / "in.mkv", name, 20, 18, 6)
+    fit = {"preset": "fast", "steps": 12, "gop": 4, "keyint": 256}
+    innvc.encode(source, tmp_path / "a.innv", lambda_=0.5, **fit)
+    with Reader(tmp_path / "a.innv") as reader:
+        header, segment = reader.header, reader.segment(0)
+        record = reader.parameters(0)
+        packets = [packet for _, _, packet in reader.packets()]
+    decoder = SegmentDecoder(header, segment, record, torch.device("cpu"))
+    layout = SampleLayout("gray", 0, 0) if name == "gray" else SampleLayout("yuv", 1, 1)
+    start = dict(InnvcModel(header.model, layout, header.step_base).named_parameters())
+
+    groups = header.model.groups
+    of = np.repeat(np.arange(len(groups)), groups)
+    earlier = of[None] < of[:, None]
+    values = {n: p.detach().numpy().copy() for n, p in start.items()}
+    for kind in ("side", "grid", "weights"):
+        coder = RangeDecoder(getattr(record, kind))
+        for tensor in [n for n in values if kind_of(n) == kind]:
+            masked = tensor in ("prior.spectral", "prior.surround", "prior.predict_mean")
+            chosen = earlier if masked else np.ones(values[tensor].shape, bool)
+            change = read_tensor(coder, int(chosen.sum()))
+            values[tensor][chosen] += change.astype(np.float32)
+    decoded = decoder.model.state_dict()
+    moved = 0
+    for tensor, value in values.items():
+        assert np.array_equal(decoded[tensor].numpy(), value), tensor
+        moved += not np.array_equal(start[tensor].detach().numpy(), value)
+    assert moved >= 2
+
+    prior = Prior(
+        {n.removeprefix("prior."): v for n, v in values.items() if n.startswith("prior.")},
+        *(groups, header.step_base),
+    )
+    before, context = None, None
+    for packet in packets:
+        frames, sums = decode_packet(prior, header.model.layers, packet, (2, 2), before)
+        assert sums == packet.symbols_crc
+        ours = decoder.symbols(packet, context)
+        theirs = np.array([[plane.v for plane in frame] for frame in frames]).astype(float)
+        assert np.array_equal(theirs, ours.values.numpy())
+        before, context = frames[0], ours.low
+    assert len(packets) == 2
+
+
+def test_a_second_decoder_reads_the_same_parameters():
+    random = np.random.default_rng(4)
+    steps = [
+        np.zeros(50),
+        random.laplace(0, 1, 300),
+        random.laplace(0, 500, 200) * (random.random(200) < 0.1),
+        np.array([-1, 2, -3, 1 << 20, -(1 << 22), 0]),
+    ]
+    tensors = {
+        str(i): CodedTensor(values.round().astype(np.int32), 3 * i)
+        for i, values in enumerate(steps)
+    }
+    coder = RangeDecoder(parameters.encode(tensors))
+    for tensor in tensors.values():
+        expected = tensor.steps * 2.0**-tensor.exponent
+        assert np.array_equal(read_tensor(coder, len(tensor.steps)), expected)
+
+
+def philox(key, block):
+    """Four outputs of Philox4x64-10 for the counter (block, 0, 0, 0)."""
+    c, k = [block, 0, 0, 0], [key, 0]
+    for _ in range(10):
+        a, b = 0xD2E7470EE14C6C93 * c[0], 0xCA5A826395121157 * c[2]
+        c = [b >> 64 ^ c[1] ^ k[0], b & BITS64, a >> 64 ^ c[3] ^ k[1], a & BITS64]
+        k = [(k[0] + 0x9E3779B97F4A7C15) & BITS64, (k[1] + 0xBB67AE8584CAA73B) & BITS64]
+    return c
+
+
+@pytest.mark.parametrize("name, fan_in", [("field.stem.weight", None), ("field.grid.1", 0)])
+def test_uniform_start_values(name, fan_in):
+    from test_container import MODEL
+
+    layout = SampleLayout("yuv", 1, 1)
+    tensor = dict(InnvcModel(MODEL, layout, 0).named_parameters())[name].detach().numpy()
+    limit = 65 if fan_in == 0 else isqrt((1 << 32) // tensor[0].size)
+    values = tensor.ravel() * 65536
+    key = zlib.crc32(name.encode())
+    for i in (0, 1, 2, 3, 4, 5, len(values) - 1):
+        raw = philox(key, i // 4 + 1)[i % 4]
+        assert values[i] == ((raw >> 32) * (2 * limit + 1) >> 32) - limit
+
+
+@pytest.mark.parametrize("family, shifts", [("gray", 0), ("yuv", 1), ("yuv", 0), ("rgb", 0)])
+def test_prior_start_values(family, shifts):
+    """Also: no quotient is so near to a half that another machine could round it otherwise."""
+    from innvc.config import ModelConfig
+    from innvc.model import start
+    from innvc.presets import analytic_groups
+
+    layout = SampleLayout(family, shifts, shifts)
+    groups = analytic_groups(layout, 2, 4)
+    config = ModelConfig(groups=groups, layers=(len(groups),))
+    prior = InnvcModel(config, layout, 0).prior
+    sides = [16] + [16 >> shifts if family == "yuv" else 16] * (0 if family == "gray" else 2)
+    channels = [(p, v, h) for p, n in enumerate(sides) for v in range(n) for h in range(n)]
+    channels.sort(key=lambda c: (sum(c), c))
+    geometry = start.packed_geometry(family, shifts, shifts, 2)
+    found = start.dct_bases(geometry, 4)[1]
+    assert channels == list(zip(found.plane, found.vertical, found.horizontal, strict=True))
+    of = np.repeat(np.arange(len(groups)), groups)
+    for d in (0, 1, 7, len(channels) // 2, len(channels) - 1):
+        near, far = [], []
+        for c, (p, v, h) in enumerate(channels):
+            squared = (channels[d][1] - v) ** 2 + (channels[d][2] - h) ** 2
+            same, before = p == channels[d][0], of[c] < of[d]
+            near.append(before * exp(-squared / 2) * (1 if same else 0.5))
+            far.append(before * exp(-squared / 18) * (1 if same else 0.3))
+        for weights, factor, tensor in ((near, 0.22, prior.spectral), (far, 0.13, prior.surround)):
+            exact = 1024 * factor * np.array(weights) / (sum(weights) + 1e-6)
+            assert np.array_equal(np.round(exact) / 1024, tensor[d].detach().numpy())
+            assert abs(exact - np.floor(exact) - 0.5).min() > 1e-9
+
+
+def test_names_that_the_document_gives():
+    from test_container import MODEL
+
+    names = set(re.findall(r"`(prior\.\w+|step\w*|field\.\w+)`", DOCUMENT))
+    for part in ("base", "base_level", "spectral", "temporal", "temporal_mean", "hidden_weight"):
+        assert f"prior.{part}" in names
+    model = InnvcModel(MODEL, SampleLayout("yuv", 1, 1), 0)
+    for name, _ in model.named_parameters():
+        if name.startswith("prior."):
+            assert f"`{name}`" in DOCUMENT
+
+
+def test_checksums_in_the_document():
+    assert SHA256 in DOCUMENT
+    for number, point in starting_points.STARTING_POINTS.items():
+        row = rf"\| {number} \|.*`innvc/model/{point.file}` \| `{point.sha256}` \|"
+        assert re.search(row, DOCUMENT)
+
+
+def test_no_section_is_empty():
+    assert "To be specified" not in DOCUMENT
+    for number, name in enumerate(("Parameters", "Latent symbols", "CDF", "Latent prior"), 9):
+        assert re.search(rf"^## {number}\. {name}", DOCUMENT, re.MULTILINE)
