@@ -518,6 +518,24 @@ def test_colour_of_a_constant_rate(tmp_path, call):
         assert a.info == b.info and b.info.frame_rate == Fraction(30000, 1001)
 
 
+def test_pictures_that_need_others_are_left_out(tmp_path, call, monkeypatch):
+    """A video cut in an open group: its container counts more pictures than decode."""
+    from innvc.video.container import ContainerReader
+
+    source = make_clip(tmp_path / "in.mkv", count=3)
+    whole = ContainerReader._scan
+    counted = lambda self, *a: [-80, -40, *whole(self, *a)]  # noqa: E731
+    monkeypatch.setattr(ContainerReader, "_scan", counted)
+    command = ["encode", source, "-o", tmp_path / "a.innv", "--json", *QUICK_OPTIONS]
+    code, out, err = call(*command)
+    assert code == 0 and json.loads(out)["frames"] == 3
+    assert "2 pictures at the start need others" in err
+    missing = lambda self, *a: [*whole(self, *a), 120, 160]  # noqa: E731
+    monkeypatch.setattr(ContainerReader, "_scan", missing)
+    code, _, err = call(*command, "-y")
+    assert code == 3 and "of which 3 decode" in err
+
+
 def test_raw_input(tmp_path, call):
     source = make_clip(tmp_path / "in.mkv", "yuv422p10le", 21, 11, 2)
     raw = tmp_path / "raw.yuv"

@@ -100,7 +100,7 @@ class ContainerReader:
         info: of the frames that come out. time_base is set where the rate varies.
         frame_count: number of frames by the container's account, None where it gives none.
         has_audio: whether there is an audio stream.
-        notes: one-line remarks; decoding may add to them.
+        notes: one-line remarks.
 
     Args:
         path: a file or an image sequence's pattern.
@@ -124,6 +124,7 @@ class ContainerReader:
             first = next(container.decode(stream), None)
             if first is None:
                 raise InputError(f"{self._name} has no picture that can be decoded.")
+            self._drop_leading(first)
             self._describe(container, stream, first, fps)
 
     @contextlib.contextmanager
@@ -177,6 +178,16 @@ class ContainerReader:
         if None in pts or len(set(pts)) < len(pts) or not pts:
             return None
         return sorted(pts)
+
+    def _drop_leading(self, first: av.VideoFrame) -> None:
+        """Leaves out pictures before the first that decodes, as after a cut in an open group."""
+        if self._pts and first.pts is not None:
+            kept = [t for t in self._pts if t >= first.pts]
+            if missing := len(self._pts) - len(kept):
+                self._pts = kept
+                self.notes.append(
+                    f"{missing} pictures at the start need others that are not in the file"
+                )
 
     def _describe(self, container, stream: av.VideoStream, first: av.VideoFrame, fps) -> None:
         context = stream.codec_context
@@ -273,13 +284,10 @@ class ContainerReader:
     def frames(self, start: int, stop: int | None) -> Iterator[Frame]:
         """Frames start to stop (exclusive; None is the end) in display order."""
         index = 0
-        first_pts = None
         with reading(self._name), self._open() as (container, stream):
             for picture in container.decode(stream):
                 if stop is not None and index >= stop:
                     return
-                if index == 0:
-                    first_pts = picture.pts
                 if (picture.width, picture.height, picture.format.name) != self._geometry:
                     raise InputError(
                         f"{self._name} changes from {self._geometry} to "
@@ -289,7 +297,7 @@ class ContainerReader:
                 if index >= start:
                     yield self._frame(picture, index)
                 index += 1
-        self._check_count(index, first_pts)
+        self._check_count(index)
 
     def _frame(self, picture: av.VideoFrame, index: int) -> Frame:
         pts = picture.pts if self.info.time_base else None
@@ -301,19 +309,12 @@ class ContainerReader:
             picture = self._converter.convert(picture)
         return Frame(frame_to_planes(picture), pts)
 
-    def _check_count(self, decoded: int, first_pts: int | None) -> None:
-        """Pictures before the first that decodes are a cut at the start; others are damage."""
-        missing = (self.frame_count or decoded) - decoded
-        if missing <= 0:
-            return
-        before = sum(1 for t in self._pts or () if first_pts is not None and t < first_pts)
-        if missing > before:
+    def _check_count(self, decoded: int) -> None:
+        if self.frame_count and decoded < self.frame_count:
             raise InputError(
                 f"{self._name} has {self.frame_count} pictures, of which {decoded} decode.",
                 "The file is damaged or cut short.",
             )
-        self.notes.append(f"{missing} pictures at the start need others that are not in the file")
-        self.frame_count = decoded
 
     def close(self) -> None:
         """Nothing is held open between iterations."""
