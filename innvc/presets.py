@@ -58,10 +58,9 @@ def default_layers(groups: int) -> tuple[int, ...]:
 
 
 def _transform(clip: Clip, **more: object) -> ModelConfig:
-    layout = clip.layout
-    groups = analytic_groups(layout, 2, 4)
-    first = starting_points.best_for((layout.family, layout.shift_x, layout.shift_y))
-    return ModelConfig(groups=groups, layers=default_layers(len(groups)), start=first, **more)
+    groups = analytic_groups(clip.layout, 2, 4)
+    layers = default_layers(len(groups))
+    return ModelConfig(groups=groups, layers=layers, start=starting_points.NEWEST, **more)
 
 
 def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:

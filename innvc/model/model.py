@@ -17,6 +17,7 @@ from innvc.model.backbone import Backbone
 from innvc.model.field import ConditioningField, Window
 from innvc.model.initial import initialise
 from innvc.model.prior import LEVELS, LatentPrior
+from innvc.model.start import Frequencies
 
 STEP_UNIT = 16  # header step_base and step parameters are in 1/16 octave
 
@@ -90,18 +91,20 @@ class InnvcModel(nn.Module):
         self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)
         initialise(self)
         if config.start:
-            self._begin_at(config.start)
+            self._begin_at(config.start, frequencies)
 
     @torch.no_grad()
-    def _begin_at(self, number: int) -> None:
+    def _begin_at(self, number: int, frequencies: Frequencies | None) -> None:
         parameters = dict(self.named_parameters())
-        for name, values in starting_points.load(number).items():
-            if name not in parameters or parameters[name].shape != values.shape:
-                raise UnsupportedError(
-                    f"Starting point {number} does not fit the file's model.",
-                    "The file was not made by innvc.",
-                )
-            parameters[name].copy_(torch.from_numpy(values))
+        known = frequencies is not None and self.config.stages == 4 and self.config.packing == 2
+        values = starting_points.values_for(number, frequencies) if known else {}
+        if not values.keys() <= parameters.keys() or not known:
+            raise UnsupportedError(
+                f"Starting point {number} does not fit the file's model.",
+                "The file was not made by innvc.",
+            )
+        for name, value in values.items():
+            parameters[name].copy_(torch.from_numpy(value))
 
     def step_offsets(self, step_base: int) -> Tensor:
         """Start of each channel's log2 step: the plane-0 step, more for planes of less weight."""

@@ -7,6 +7,7 @@ together are the 2-D DCT of every plane's block (design: base "dct"). Starting p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,8 +70,7 @@ def squeezed(geometry: Geometry) -> Geometry:
     return Geometry(tuple(planes), tuple(rows), tuple(columns), strides, geometry.rgb)
 
 
-@dataclass(frozen=True)
-class Frequencies:
+class Frequencies(NamedTuple):
     """Plane and 2-D frequency (half cycles a block) of each transform channel, in channel order."""
 
     plane: np.ndarray

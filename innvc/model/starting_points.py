@@ -15,16 +15,17 @@ from importlib.resources import files
 import numpy as np
 
 from innvc.errors import InnvcError, UnsupportedError
+from innvc.model.start import Frequencies, dct_bases, packed_geometry
 
 UNIT = 2.0**-10
 
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """One data file: what it fits and its checksum."""
+    """One data file: the plane layout it was trained on, and its checksum."""
 
     file: str
-    layout: tuple[str, int, int]  # family and chroma shifts
+    layout: tuple[str, int, int]  # family and chroma shifts; 4 stages, packing 2, base dct
     sha256: str
 
 
@@ -35,16 +36,12 @@ STARTING_POINTS = {
         "b5ccdd99dc47f6dc3a197adf4f3af81032b404d39eac9c9cf8480ed997864cc8",
     ),
 }
-
-
-def best_for(layout: tuple[str, int, int]) -> int:
-    """Id of the newest starting point for a plane layout; 0 where there is none."""
-    return max((i for i, s in STARTING_POINTS.items() if s.layout == layout), default=0)
+NEWEST = max(STARTING_POINTS)
 
 
 @cache
-def load(number: int) -> dict[str, np.ndarray]:
-    """Parameter values (float32) by name.
+def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies]:
+    """Parameter values (float32) by name, and the frequencies of their channels.
 
     Raises:
         UnsupportedError: this version does not have the starting point.
@@ -60,4 +57,40 @@ def load(number: int) -> dict[str, np.ndarray]:
     if hashlib.sha256(data).hexdigest() != point.sha256:
         raise InnvcError(f"The installed file {point.file} is damaged.", "Install innvc again.")
     with np.load(io.BytesIO(data)) as arrays:
-        return {name: arrays[name].astype(np.float32) * np.float32(UNIT) for name in arrays.files}
+        values = {n: arrays[n].astype(np.float32) * np.float32(UNIT) for n in arrays.files}
+    return values, dct_bases(packed_geometry(*point.layout, packing=2), stages=4)[1]
+
+
+def values_for(number: int, target: Frequencies) -> dict[str, np.ndarray]:
+    """A starting point's values for the channels of any plane layout.
+
+    A channel takes the values of the channel of its plane and frequency. The same frequency means
+    the same wave in the picture in every chroma format, and steps grow as coefficients do. Where
+    the trained layout has no such frequency the highest it has stands in, and no other channel
+    reads from such a channel.
+
+    Raises:
+        UnsupportedError: this version does not have the starting point.
+    """
+    values, trained = load(number)
+    place = {key: i for i, key in enumerate(zip(*trained, strict=True))}
+    source = np.empty(len(target.plane), np.int64)
+    exact = np.empty(len(target.plane), bool)
+    for channel, (plane, vertical, horizontal) in enumerate(zip(*target, strict=True)):
+        inside = trained.plane == plane
+        nearest = (
+            plane,
+            min(vertical, trained.vertical[inside].max()),
+            min(horizontal, trained.horizontal[inside].max()),
+        )
+        source[channel] = place[nearest]
+        exact[channel] = nearest == (plane, vertical, horizontal)
+    taken = {}
+    for name, value in values.items():
+        matrix = name in ("prior.spectral", "prior.surround", "prior.predict_mean")
+        if matrix:
+            taken[name] = value[source][:, source] * exact
+        else:
+            per_channel = value.shape[-1:] == trained.plane.shape
+            taken[name] = value[..., source] if per_channel else value
+    return taken
