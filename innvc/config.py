@@ -36,16 +36,17 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Everything about the network that the decoder must know. Saved in the file header."""
 
-    packing: Annotated[int, Meta(ge=1, le=2)] = 2  # 2: 2x2 space-to-depth; 1: full resolution, 4 channels
+    # 2: 2x2 space-to-depth; 1: full resolution, 4 channels
+    packing: Annotated[int, Meta(ge=1, le=2)] = 2
     stages: Annotated[int, Meta(ge=1, le=6)] = 4
     base: Literal["dct", "identity"] = "dct"
     gop: Annotated[int, Meta(ge=1, le=16)] = 16  # longest group of frames, a power of two
     groups: tuple[Size, ...] = ()  # latent channels of each ordered group
     layers: tuple[Size, ...] = ()  # groups of each layer
-    coupling: tuple[Count, ...] = ()  # subnet width of each stage but the last; empty is no coupling
+    coupling: tuple[Count, ...] = ()  # subnet width of each stage but the last; empty is none
     field: FieldConfig | None = None
     prior: PriorConfig = PriorConfig()
-    start: Annotated[int, Meta(ge=0, le=65535)] = 0  # id of the starting point; 0 is the analytic one
+    start: Annotated[int, Meta(ge=0, le=65535)] = 0  # id of the starting point; 0 is analytic
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

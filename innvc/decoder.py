@@ -130,9 +130,7 @@ class SegmentDecoder:
         latents = []
         for j, subband in enumerate(subbands):
             window = self.window(number, j)
-            latent = self.model.backbone(
-                subband[None], self.matrices, self.model.features(window)
-            )
+            latent = self.model.backbone(subband[None], self.matrices, self.model.features(window))
             latents.append(latent / self.model.steps(window.level))
         return torch.cat(latents)
 

@@ -111,7 +111,9 @@ class SegmentEncoder:
             planes = [int(p) for p in self.model.planes]
         else:
             form = pixel_format(self.header.pix_fmt)
-            planes = [3 if p is None else p for p in plane_of_channel(form, self.header.model.packing)]
+            planes = [
+                3 if p is None else p for p in plane_of_channel(form, self.header.model.packing)
+            ]
         counts = {p: planes.count(p) for p in planes}
         shares = [weights[p] / counts[p] if p < len(weights) else 0.0 for p in planes]
         return torch.tensor(shares, device=self.device)

@@ -78,17 +78,21 @@ def main() -> None:
         with torch.no_grad():
             for name, parameter in prior.named_parameters():
                 parameter.copy_(torch.from_numpy(values[f"prior.{name}"]) * 2.0**-WEIGHT_BITS)
-    rates = {n: RATES.get(n.removesuffix("_mean") if n == "temporal_mean" else n, TABLE_RATE)
-             for n, _ in prior.named_parameters()}
+    rates = {
+        n: RATES.get(n.removesuffix("_mean") if n == "temporal_mean" else n, TABLE_RATE)
+        for n, _ in prior.named_parameters()
+    }
     rates["base_slope"] = 2e-3
     optimiser = torch.optim.Adam(
-        [{"params": [p], "lr": arguments.rate * rates[n]} for n, p in prior.named_parameters()], betas=(0.9, 0.98)
+        [{"params": [p], "lr": arguments.rate * rates[n]} for n, p in prior.named_parameters()],
+        betas=(0.9, 0.98),
     )
     initial = [g["lr"] for g in optimiser.param_groups]
     began, step, averages = time.monotonic(), 0, []
     while (share := (time.monotonic() - began) / (60 * arguments.minutes)) < 1:
         for group, rate in zip(optimiser.param_groups, initial, strict=True):
-            group["lr"] = rate * min(1, step / 20) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+            cosine = 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] = rate * min(1, step / 20) * (0.02 + 0.98 * cosine)
         clip = clips[rng.integers(len(clips))]
         lambda_ = float(np.exp(rng.uniform(np.log(0.01), np.log(30))))
         model.step_offset = model.step_offsets(step_base_of(lambda_, layout))
@@ -124,7 +128,8 @@ def main() -> None:
         averages.append(float(torch.log(bits.detach())))
         if step % 20 == 0:
             recent = math.exp(sum(averages[-40:]) / len(averages[-40:]))
-            print(f"{step} {time.monotonic() - began:.0f}s bits/coefficient {recent:.4f}", flush=True)
+            elapsed = time.monotonic() - began
+            print(f"{step} {elapsed:.0f}s bits/coefficient {recent:.4f}", flush=True)
         if step % 200 == 0 or time.monotonic() - began > 60 * arguments.minutes:
             save(prior, arguments.output)
     save(prior, arguments.output)

@@ -149,8 +149,8 @@ def times_of(size: int, start: int, frames: int) -> list[float]:
 def choose_sizes(latents: Tensor, longest: int, keyint: int) -> list[int]:
     """Splits a segment into packets of 1, 2, 4 ... `longest` frames.
 
-    Aligned groups are halved where the halves cost less, by the magnitudes of the coefficients: cuts
-    and fast motion get short groups.
+    Aligned groups are halved where the halves cost less, by the magnitudes of the coefficients:
+    cuts and fast motion get short groups.
 
     Args:
         latents: [T, C, H, W] of the transform, in quantisation steps.

@@ -105,9 +105,7 @@ class Objective(nn.Module):
         else:
             context = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
             context = context * active
-        scale, mean = predict(
-            model.prior, batch, (16 * context).clamp(-VALUE_LIMIT, VALUE_LIMIT)
-        )
+        scale, mean = predict(model.prior, batch, (16 * context).clamp(-VALUE_LIMIT, VALUE_LIMIT))
         mean = mean / 16
         if schedule.hard:
             wanted = scaled - mean
@@ -215,9 +213,11 @@ def fit(
             loss = loss + config.parameter_every * sum(parameters.values())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        total = float(nn.utils.get_total_norm([
-            p.grad for p in quantiser.learned.values() if p.grad is not None
-        ]))
+        total = float(
+            nn.utils.get_total_norm(
+                [p.grad for p in quantiser.learned.values() if p.grad is not None]
+            )
+        )
         norm = total if norm == 0 else 0.95 * norm + 0.05 * min(total, 2 * norm)
         if math.isfinite(total):
             limit = config.clip * 2 * norm
@@ -230,8 +230,11 @@ def fit(
             share = max(share, elapsed / seconds)
         report(
             Progress(
-                step, min(1.0, share),
-                loss.item(), distortion.item(), latent.item(),
+                step,
+                min(1.0, share),
+                loss.item(),
+                distortion.item(),
+                latent.item(),
                 *(parameters[kind].item() for kind in ("grid", "weights", "side")),
                 elapsed,
             )

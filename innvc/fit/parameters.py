@@ -71,7 +71,10 @@ class ParameterQuantiser:
     def groups(self, rate: float) -> list[dict[str, object]]:
         """Optimiser groups: the learning rate is a share of each parameter's step."""
         return [
-            {"params": [p], "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -exponent_of(name)}
+            {
+                "params": [p],
+                "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -exponent_of(name),
+            }
             for name, p in self.learned.items()
         ]
 
@@ -119,4 +122,3 @@ class ParameterQuantiser:
                 values = np.zeros(count, np.int32)
             tensors[name] = CodedTensor(values, exponent_of(name))
         return tensors
-

@@ -31,7 +31,8 @@ def unsqueeze(x: Tensor) -> Tensor:
 class Orthogonal(nn.Module):
     """Learned orthogonal 1x1 convolution: Q = (I + A)^-1 (I - A) B, A skew-symmetric.
 
-    A is zero at the start, so Q starts as the fixed orthonormal base B. The inverse is the transpose.
+    A is zero at the start, so Q starts as the fixed orthonormal base B. The inverse is the
+    transpose.
     """
 
     base: Tensor

@@ -1,7 +1,7 @@
 """Temporal lifting over a group of frames, in front of the backbone (design section 3).
 
-A group of G = 2^k frames goes through k levels of `h = b - m warp(a)`, `l = a + u warp(h)`, scaled to
-be orthonormal. With no motion and full gates (m = 1, u = 1/2) this is the Haar transform. Any
+A group of G = 2^k frames goes through k levels of `h = b - m warp(a)`, `l = a + u warp(h)`, scaled
+to be orthonormal. With no motion and full gates (m = 1, u = 1/2) this is the Haar transform. Any
 `predict` and `update` keep it invertible, so motion and gates fit in without a change here.
 
 Subband frames are ordered coarse to fine: the low-pass frame, then the details of the coarsest

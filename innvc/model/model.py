@@ -1,4 +1,4 @@
-"""The whole model: backbone, field, latent prior and quantisation steps, built from its configuration."""
+"""The whole model, built from its configuration: backbone, field, latent prior and steps."""
 
 from __future__ import annotations
 

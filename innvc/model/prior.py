@@ -6,8 +6,8 @@ float32 with straight-through gradients; encoder and decoder run it in integer-v
 every sum is exact whatever its order.
 
 Values are "sixteenths": v = 16 q + mu for a symbol q and a mean of mu/16 steps. For each symbol the
-prior gives a scale index (0..63, a quarter octave each) and mu. It is causal over the ordered groups
-of channels: group g sees groups before g of its own subband frame, and groups up to g of two
+prior gives a scale index (0..63, a quarter octave each) and mu. It is causal over the ordered
+groups of channels: group g sees groups before g of its own subband frame, and groups up to g of two
 subband frames decoded before: the parent (coarser level) and the sibling (same level).
 """
 
@@ -199,9 +199,11 @@ class LatentPrior(nn.Module):
     def _hidden(
         self, weights: dict[str, Tensor], rows: slice, seen: slice, value: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The masked convolution: 3x3 over earlier groups, ReLU, 1x1 over hidden units up to here."""
+        """The masked convolution: 3x3 over earlier groups, ReLU, 1x1 over units up to here."""
         one = float(1 << WEIGHT_BITS)
-        last = len(self.groups) if seen.stop == len(self.group_of) else int(self.group_of[rows][0]) + 1
+        last = (
+            len(self.groups) if seen.stop == len(self.group_of) else int(self.group_of[rows][0]) + 1
+        )
         units = slice(0, last * self.config.hidden)
         kernel = weights["hidden_weight"][units, seen].flatten(1)
         sums = weights["hidden_bias"][units, None].expand(-1, value.shape[2] * value.shape[3])

@@ -1,4 +1,4 @@
-"""Differentiable stand-ins for rounding (nvrc-facts: soft rounding, Kumaraswamy noise) and rates."""
+"""Differentiable stand-ins for rounding (as in C3 and NVRC), and rates of symbols."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def symbol_bits(symbol: Tensor, scale_index: Tensor) -> Tensor:
     # gradient still pulls back.
     floor = 2.0**-22
     excess = (floor - mass).clamp(min=0) / floor
-    return -torch.log2(mass.clamp(min=floor)) + excess + 0.05 * (low - 6).clamp(min=0) * (excess > 0)
+    return (
+        -torch.log2(mass.clamp(min=floor)) + excess + 0.05 * (low - 6).clamp(min=0) * (excess > 0)
+    )
 
 
 def _normal_tail(z: Tensor) -> Tensor:

@@ -36,9 +36,7 @@ class Geometry:
         return len(self.planes)
 
 
-def packed_geometry(
-    family: str, shift_x: int, shift_y: int, packing: int
-) -> Geometry:
+def packed_geometry(family: str, shift_x: int, shift_y: int, packing: int) -> Geometry:
     """Geometry of the packed channels of a pixel format (see video/packing.py)."""
     if packing == 1:
         strides = {p: (1, 1) for p in range(4)}
@@ -80,9 +78,7 @@ class Frequencies(NamedTuple):
 
 def _dct(geometry: Geometry) -> tuple[np.ndarray, Frequencies]:
     """The block DCT of every plane as a matrix on the channels of `geometry`."""
-    plane_of, rows, columns = map(
-        np.array, (geometry.planes, geometry.rows, geometry.columns)
-    )
+    plane_of, rows, columns = map(np.array, (geometry.planes, geometry.rows, geometry.columns))
     frequencies = []
     for plane, (height, width) in geometry.strides.items():
         frequencies += [(plane, v, h) for v in range(height) for h in range(width)]
@@ -100,7 +96,7 @@ def _dct(geometry: Geometry) -> tuple[np.ndarray, Frequencies]:
 
 
 def _group_key(f: Frequencies) -> np.ndarray:
-    """Anti-diagonal of the frequency; chroma one and two diagonals later, so luma is its context."""
+    """Anti-diagonal of the frequency; chroma one and two later, so that luma is its context."""
     return f.vertical + f.horizontal + f.plane
 
 
@@ -130,7 +126,7 @@ def dct_groups(frequencies: Frequencies) -> tuple[int, ...]:
 
 
 def even_groups(channels: int, count: int) -> tuple[int, ...]:
-    """Sizes of `count` ordered groups as equal as can be, larger ones first (paper: 16x13, 4x12)."""
+    """Sizes of `count` ordered groups, nearly equal, larger ones first (paper: 16x13, 4x12)."""
     count = min(count, channels)
     small, extra = divmod(channels, count)
     return (small + 1,) * extra + (small,) * (count - extra)
