@@ -1,6 +1,6 @@
 """A second decoder of symbols, parameters and start values, written from docs/format.md alone.
 
-Plain integers of Python, no constriction and no network: sections 9 to 12.
+Plain integers of Python, no constriction and no network: sections 9 to 13.
 """
 
 import io
@@ -339,6 +339,65 @@ def test_starting_point_of_another_layout(family, shift):
         else:
             expected = array[..., t] if array.shape[-1] == len(trained) else array
         assert np.array_equal(model[name].detach().numpy(), expected.astype(np.float32)), name
+
+
+def block_dct(channels):
+    """D_k of section 13: rows are the channels of section 12, columns (plane, y, x)."""
+    sides = {p: 1 + max(v for q, v, _ in channels if q == p) for p, _, _ in channels}
+    places = [(p, y, x) for p, n in sides.items() for y in range(n) for x in range(n)]
+    matrix = np.zeros((len(channels), len(places)))
+    for i, (p, v, h) in enumerate(channels):
+        for j, (q, y, x) in enumerate(places):
+            if p == q:
+                n = sides[p]
+                wave = np.cos(np.pi * (2 * y + 1) * v / (2 * n))
+                wave *= np.cos(np.pi * (2 * x + 1) * h / (2 * n))
+                matrix[i, j] = wave * np.sqrt((1 + (v > 0)) * (1 + (h > 0))) / n
+    return matrix, places, sides
+
+
+def test_synthesis_without_field(tmp_path):
+    """Sections 10 and 13: inverse transform, inverse lifting and rounding, in plain numpy."""
+    source = make_clip(tmp_path / "in.mkv", "yuv420p10le", 30, 20, 4)
+    innvc.encode(source, tmp_path / "a.innv", preset="instant", steps=2, gop=4)
+    with Reader(tmp_path / "a.innv") as reader:
+        header, segment = reader.header, reader.segment(0)
+        record, packet = reader.parameters(0), reader.packet(0, 0)
+    decoder = SegmentDecoder(header, segment, record, torch.device("cpu"))
+    values = decoder.symbols(packet, None).values.numpy()
+    assert len(values) == 4
+    parameters_of = {n: p.detach().numpy() for n, p in decoder.model.named_parameters()}
+    channels = dct_channels("yuv", 1)
+    matrix, places, sides = block_dct(channels)
+    weights, density = (6, 1, 1), (1, 0.25, 0.25)
+    frames = []
+    for j, v in enumerate(values):
+        level = 0 if j == 0 else 2 - (j.bit_length() - 1)
+        octaves = [
+            header.step_base / 16 + 0.5 * np.log2(density[p] * weights[0] / weights[p])
+            for p, _, _ in channels
+        ]
+        octaves = octaves + parameters_of["step"] + parameters_of["step_level"][level]
+        latent = v / 16 * 2.0 ** octaves[:, None, None]
+        samples = np.einsum("cj,chw->jhw", matrix, latent)
+        rows, columns = latent.shape[1:]
+        planes = [np.zeros((rows * n, columns * n)) for n in sides.values()]
+        for (p, y, x), part in zip(places, samples, strict=True):
+            planes[p][y :: sides[p], x :: sides[p]] = part
+        frames.append(planes)
+    low = [np.stack([frame[p] for frame in frames[:1]]) for p in range(3)]
+    while len(low[0]) < 4:
+        n = len(low[0])
+        for p in range(3):
+            h = np.stack([frame[p] for frame in frames[n : 2 * n]]) * np.sqrt(2)
+            a = low[p] / np.sqrt(2) - h / 2
+            low[p] = np.stack([a, h + a], 1).reshape(2 * n, *h.shape[1:])
+    with innvc.open(tmp_path / "a.innv", exact=True) as reader:
+        for i, frame in enumerate(reader):
+            for p, plane in enumerate(frame.planes):
+                codes = np.floor(low[p][i] * 1023 / 255 + 512.5).clip(0, 1023)
+                found = codes[: plane.shape[0], : plane.shape[1]]
+                assert np.array_equal(found, plane), (i, p)
 
 
 def test_names_that_the_document_gives():
