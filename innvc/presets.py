@@ -47,8 +47,10 @@ def make(name: str, clip: Clip) -> tuple[ModelConfig, FitConfig]:
 
 def analytic_groups(layout: SampleLayout, packing: int, stages: int) -> tuple[int, ...]:
     """Channel groups of the analytic start: the anti-diagonals of the block transform."""
-    geometry = start.packed_geometry(layout.family, layout.shift_x, layout.shift_y, packing)
-    return start.dct_groups(start.dct_bases(geometry, stages)[1])
+    transform = start.analytic_transform(
+        layout.family, layout.shift_x, layout.shift_y, packing, stages
+    )
+    return start.dct_groups(transform[1])
 
 
 def default_layers(groups: int) -> tuple[int, ...]:
@@ -72,14 +74,15 @@ def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """The shipped transform; the prior's tables are fitted."""
     learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=100, learn=learn, straight_through=1.0, rate=0.3)
+    fit = FitConfig(steps=120, learn=learn, straight_through=0.3, rate=0.3)
     return _transform(clip), fit
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """The whole prior, the quantisation steps and the first stages' mixing are fitted."""
-    learn = ("prior", "step", "backbone.mixing.0", "backbone.mixing.1")
-    return _transform(clip), FitConfig(steps=800, learn=learn, straight_through=0.3)
+    """As fast, for longer and on more of the clip at once."""
+    learn = ("prior.base", "prior.temporal")
+    fit = FitConfig(steps=800, learn=learn, straight_through=0.3, rate=0.2, batch_frames=32)
+    return _transform(clip), fit
 
 
 def _slow(clip: Clip) -> tuple[ModelConfig, FitConfig]:

@@ -101,26 +101,37 @@ class Objective(nn.Module):
         scaled = self._analysis(batch) / steps
         active = self._active(len(scaled), schedule, generator)
         if schedule.hard:
-            context = dead_zone_round(scaled) * active
+            bits, value = self._chosen(batch, scaled, steps, active, schedule)
         else:
-            context = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
-            context = context * active
-        scale, mean = predict(model.prior, batch, (16 * context).clamp(-VALUE_LIMIT, VALUE_LIMIT))
-        mean = mean / 16
-        if schedule.hard:
-            wanted = scaled - mean
-            weight = self.error_weight[:, None, None] * steps.square()
-            # The derivative is that of soft rounding (straight-through).
-            soft = soft_round(wanted, schedule.temperature)
-            symbol = through(self.rounding(wanted, scale, weight), soft)
-            value = (symbol + mean) * active
-        else:
-            symbol, value = context - mean, context
-        # The means of padding and of context-only frames do not count.
-        bits = (symbol_bits(symbol, scale) * active)[batch.counted].sum()
+            value = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
+            value = value * active
+            scale, mean = predict(model.prior, batch, _sixteenths(value))
+            bits = symbol_bits(value - mean / 16, scale)
+        # Frames that are only a context do not count.
+        bits = (bits * active)[batch.counted].sum()
         error = self._synthesis(batch, value * steps) - batch.subbands
         error = error[batch.counted].square().mean((0, 2, 3))
         return bits, (error * self.plane_weights).sum()
+
+    def _chosen(
+        self, batch: Batch, scaled: Tensor, steps: Tensor, active: Tensor, schedule: Schedule
+    ) -> tuple[Tensor, Tensor]:
+        """Bits and values of the symbols that the encoder would choose.
+
+        The first pass finds the symbols, the second sees them as contexts, as the decoder will.
+        """
+        prior = self.model.prior
+        weight = self.error_weight[:, None, None] * steps.square()
+        with torch.no_grad():
+            scale, mean = predict(prior, batch, _sixteenths(dead_zone_round(scaled) * active))
+            symbol = self.rounding(scaled - mean / 16, scale, weight)
+            context = _sixteenths((symbol + mean / 16) * active)
+        scale, mean = predict(prior, batch, context)
+        wanted = scaled - mean / 16
+        # The derivative is that of soft rounding (straight-through).
+        soft = soft_round(wanted, schedule.temperature)
+        symbol = through(self.rounding(wanted, scale, weight), soft)
+        return symbol_bits(symbol, scale), (symbol + mean / 16) * active
 
     def _analysis(self, batch: Batch) -> Tensor:
         if self.fixed:
@@ -140,6 +151,10 @@ class Objective(nn.Module):
         draw = torch.rand(frames, 1, generator=generator, device=group.device)
         probability = (schedule.open_groups - group[None]).clamp(0, 1)
         return (probability > draw).to(torch.float32)[:, :, None, None]
+
+
+def _sixteenths(value: Tensor) -> Tensor:
+    return (16 * value).clamp(-VALUE_LIMIT, VALUE_LIMIT)
 
 
 def predict(prior: LatentPrior, batch: Batch, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,9 @@ class InnvcModel(nn.Module):
         )
         frequencies = None
         if config.base == "dct":
-            bases, frequencies = start.dct_bases(geometry, config.stages)
+            bases, frequencies = start.analytic_transform(
+                layout.family, layout.shift_x, layout.shift_y, config.packing, config.stages
+            )
             planes = frequencies.plane
         else:
             bases, latent = [], geometry

@@ -14,6 +14,7 @@ subband frames decoded before: the parent (coarser level) and the sibling (same 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ LEVELS = 5  # lifting levels of G = 16, and the low-pass
 HIDDEN_LIMIT = (1 << 15) - 1
 
 
+@cache
 def _log_thresholds() -> Tensor:
     """Least integers x with 8 log2(x / 8) >= k, k = 1..128, by exact comparison x^8 >= 8^8 2^k."""
     thresholds, x = [], 8

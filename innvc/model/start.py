@@ -7,6 +7,7 @@ together are the 2-D DCT of every plane's block (design: base "dct"). Starting p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -118,6 +119,14 @@ def dct_bases(geometry: Geometry, stages: int) -> tuple[list[np.ndarray], Freque
         before = np.kron(target, np.eye(4))
         geometry = squeezed(geometry)
     return bases, frequencies
+
+
+@cache
+def analytic_transform(
+    family: str, shift_x: int, shift_y: int, packing: int, stages: int
+) -> tuple[list[np.ndarray], Frequencies]:
+    """`dct_bases` of a pixel format's packed channels, computed once; not to be written to."""
+    return dct_bases(packed_geometry(family, shift_x, shift_y, packing), stages)
 
 
 def dct_groups(frequencies: Frequencies) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from importlib.resources import files
 import numpy as np
 
 from innvc.errors import InnvcError, UnsupportedError
-from innvc.model.start import Frequencies, dct_bases, packed_geometry
+from innvc.model.start import Frequencies, analytic_transform
 
 UNIT = 2.0**-10
 
@@ -33,7 +33,7 @@ STARTING_POINTS = {
     1: StartingPoint(
         "start1.npz",
         ("yuv", 1, 1),
-        "b5ccdd99dc47f6dc3a197adf4f3af81032b404d39eac9c9cf8480ed997864cc8",
+        "bc3137f29b49b40ade5e735ebf00530c48402c910a08081cf4774a42b71da828",
     ),
 }
 NEWEST = max(STARTING_POINTS)
@@ -58,7 +58,7 @@ def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies]:
         raise InnvcError(f"The installed file {point.file} is damaged.", "Install innvc again.")
     with np.load(io.BytesIO(data)) as arrays:
         values = {n: arrays[n].astype(np.float32) * np.float32(UNIT) for n in arrays.files}
-    return values, dct_bases(packed_geometry(*point.layout, packing=2), stages=4)[1]
+    return values, analytic_transform(*point.layout, 2, 4)[1]
 
 
 def values_for(number: int, target: Frequencies) -> dict[str, np.ndarray]:
