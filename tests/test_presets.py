@@ -1,0 +1,61 @@
+"""Presets: valid for every pixel format, and the paper's totals."""
+
+import pytest
+
+from innvc import presets
+from innvc.bitstream.header import HeaderRecord, latent_channels
+from innvc.decoder import layout_of
+from innvc.errors import UsageError
+from innvc.model import complexity, starting_points
+from innvc.presets import Clip
+from innvc.video.formats import PIXEL_FORMATS
+
+
+@pytest.mark.parametrize("pix_fmt", PIXEL_FORMATS)
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_preset_gives_a_valid_header(name, pix_fmt):
+    for width, height, frames in ((1, 1, 1), (352, 288, 16), (1920, 1080, 60)):
+        config, fit = presets.make(name, Clip(layout_of(pix_fmt), width, height, frames))
+        header = HeaderRecord(
+            width=width, height=height, pix_fmt=pix_fmt, frames=frames, model=config
+        )
+        header.validate()
+        assert sum(config.groups) == latent_channels(pix_fmt, config)
+        assert fit.steps > 0 and fit.learn
+
+
+def test_the_paper_preset_has_the_papers_size():
+    """15.38 M parameters and 868.82 GMAC for a 1080p frame (paper, table of complexity)."""
+    layout = layout_of("yuv444p")
+    config, _ = presets.make("paper", Clip(layout, 1920, 1080, 600))
+    assert config.gop == 1
+    total = complexity.count(config, layout, 1920, 1080)
+    assert total.total_parameters == pytest.approx(15.38e6, rel=0.01)
+    assert total.total_macs == pytest.approx(868.82e9, rel=0.01)
+
+
+def test_model_size_follows_the_clip():
+    layout = layout_of("yuv420p")
+    small, large = (
+        complexity.count(presets.make("slow", Clip(layout, *size))[0], layout, *size[:2])
+        for size in ((352, 288, 16), (1920, 1080, 120))
+    )
+    field = ("grid", "stem", "decoder")
+    assert sum(large.parameters[p] for p in field) > 4 * sum(small.parameters[p] for p in field)
+
+
+def test_an_unknown_preset_is_refused_with_the_list():
+    with pytest.raises(UsageError) as caught:
+        presets.make("quick", Clip(layout_of("gray"), 8, 8, 1))
+    assert all(name in caught.value.hint for name in presets.PRESETS)
+
+
+def test_the_trained_start_is_unchanged_on_its_own_layout():
+    """Mapping by frequency is the identity for 4:2:0, and every chroma format takes from it."""
+    from innvc.model.start import analytic_transform
+
+    values, trained = starting_points.load(1)
+    for name, value in starting_points.values_for(1, trained).items():
+        assert (value == values[name]).all()
+    full = starting_points.values_for(1, analytic_transform("yuv", 0, 0, 2, 4)[1])
+    assert full["prior.base_slope"].shape[-1] == 768 and full["prior.spectral"].any()
