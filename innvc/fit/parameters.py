@@ -17,14 +17,15 @@ T = TypeVar("T")
 # Exponent e of a parameter's step 2^-e, by the longest matching prefix.
 EXPONENTS = {
     "": 8,
+    "backbone.mixing": 10,
     "field.grid": 7,
     "prior.base": 2,
     "prior.base_level": 3,
     "prior.base_detail": 1,
     "prior.base_slope": 6,
-    "prior.spectral": 6,
-    "prior.surround": 6,
-    "prior.predict_mean": 6,
+    "prior.spectral": 9,
+    "prior.surround": 9,
+    "prior.predict_mean": 9,
     "prior.temporal": 5,
     "prior.temporal_mean": 5,
     "step": 4,
@@ -35,9 +36,9 @@ EXPONENTS = {
 RELATIVE_RATES = {
     "": 1.0,
     "backbone.mixing": 0.1,
-    "prior.spectral": 0.1,
-    "prior.surround": 0.1,
-    "prior.predict_mean": 0.1,
+    "prior.spectral": 0.3,
+    "prior.surround": 0.3,
+    "prior.predict_mean": 0.3,
     "prior.hidden": 0.1,
     "prior.output": 0.1,
 }
