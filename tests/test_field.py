@@ -19,25 +19,6 @@ from innvc.model.field import ConditioningField, Window
 from innvc.model.model import InnvcModel, SampleLayout, kind_of
 from innvc.model.start import even_groups, packed_geometry
 
-PAPER_FIELD = FieldConfig(
-    grid_size=(232, 45, 80),
-    grid_channels=4,
-    grid_levels=4,
-    channels=(512, 256, 128, 64),
-    depths=(3, 3, 3, 1),
-    scales=(3, 2, 2, 2),
-    local_channels=16,
-)
-PAPER = ModelConfig(
-    packing=1,
-    base="identity",
-    gop=1,
-    groups=even_groups(256, 20),
-    layers=(20,),
-    coupling=(8, 16, 64),
-    field=PAPER_FIELD,
-    prior=PriorConfig(energy=False, temporal=False, hidden=24),
-)
 SMALL = FieldConfig((5, 4, 6), 2, 3, (24, 16, 12, 8), (2, 2, 2, 1), (3, 2, 2, 2), local_channels=4)
 PLAIN = FieldConfig((2, 3, 3), 1, 1, (8, 8, 6), (1, 3, 1), (1, 2, 2), expansion=2)
 
@@ -262,13 +243,6 @@ def test_count_is_that_of_the_built_model(name):
     if config.prior.temporal:  # element by element, which the counter does not see
         prior -= 6 * y.numel()
     assert flops.get_total_flops() == 2 * prior
-
-
-def test_paper_preset_has_the_published_size():
-    """15.38 M parameters and 868.82 GMAC (paper, table of complexity)."""
-    counted = count(PAPER, SampleLayout("rgb", 0, 0), 1920, 1080)
-    assert counted.total_parameters == pytest.approx(15.38e6, rel=0.01)
-    assert counted.total_macs == pytest.approx(868.82e9, rel=0.01)
 
 
 def test_uniform_draws_fill_the_range():

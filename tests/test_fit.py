@@ -1,0 +1,170 @@
+"""The fit: schedule, masking, batches, and that what is fitted is what is coded."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from innvc import presets
+from innvc.bitstream.header import HeaderRecord
+from innvc.config import FitConfig
+from innvc.decoder import SegmentDecoder, layout_of
+from innvc.encoder import EncodeSettings, SegmentEncoder
+from innvc.fit.data import SegmentData, aligned_groups, choose_sizes, fixed_sizes, key_packets
+from innvc.fit.loop import Objective, Schedule
+from innvc.fit.parameters import ParameterQuantiser
+from innvc.metrics import plane_mse
+from innvc.model import lifting
+from innvc.model.model import step_base_of
+from innvc.video.formats import Frame
+from innvc.video.source import open_source
+
+CLIP = Path(__file__).parent / "data" / "street_cif.mkv"
+TABLES = FitConfig(steps=6, learn=("prior.base", "prior.temporal"), straight_through=1.0, rate=0.3)
+
+
+def crop(count: int, size: int = 96) -> list[Frame]:
+    """The middle of the bundled clip's frames; beyond its six it runs backwards and forwards."""
+    with open_source(str(CLIP)) as source:
+        frames = [
+            [p[64 // s :, 96 // s :] for p, s in zip(f.planes, (1, 2, 2), strict=True)]
+            for f in source
+        ]
+    there_and_back = frames + frames[-2:0:-1]
+    chosen = [there_and_back[i % len(there_and_back)] for i in range(count)]
+    return [
+        Frame([np.ascontiguousarray(p[: size // s, : size // s]) for p, s in zip(f, (1, 2, 2))])
+        for f in chosen
+    ]  # fmt: skip
+
+
+def encoder(frames: list[Frame], fit: FitConfig, lambda_: float = 0.3, gop: int | None = None):
+    height, width = frames[0].planes[0].shape
+    layout = layout_of("yuv420p")
+    config, _ = presets.make("fast", presets.Clip(layout, width, height, len(frames)))
+    header = HeaderRecord(
+        width=width,
+        height=height,
+        pix_fmt="yuv420p",
+        frames=len(frames),
+        step_base=step_base_of(lambda_, layout),
+        model=config,
+    )
+    settings = EncodeSettings(fit, lambda_, gop)
+    return SegmentEncoder(header, frames, 0, settings, torch.device("cpu"))
+
+
+def test_groups_open_in_order_between_the_ends_of_the_mask():
+    config = FitConfig(steps=1, learn=(), mask=(0.4, 0.8))
+    opened = [Schedule.at(t, config, 20).open_groups for t in np.linspace(0, 1, 101)]
+    assert opened[40] == 0 and opened[60] == pytest.approx(10) and opened[80] == 20
+    assert all(a <= b for a, b in zip(opened, opened[1:], strict=False))
+
+
+def test_an_active_group_has_all_earlier_groups():
+    made = encoder(crop(2), TABLES)
+    objective = Objective(made.model, made.plane_weights(), 0.3, fixed=True)
+    config = FitConfig(steps=1, learn=(), mask=(0.0, 1.0))
+    schedule = Schedule.at(0.505, config, len(made.model.config.groups))
+    active = objective._active(200, schedule, torch.Generator().manual_seed(0))[:, :, 0, 0]
+    group = made.model.prior.group_of
+    last = torch.stack([group[row.bool()].max() for row in active])
+    assert torch.equal(active.bool(), group[None] <= last[:, None])
+    assert len(last.unique()) == 2  # one draw for each sample decides about the group at the edge
+
+
+def test_the_schedule_ends_with_uniform_noise_and_hard_rounding():
+    config = FitConfig(steps=1, learn=(), straight_through=0.2)
+    first, last = Schedule.at(0, config, 4), Schedule.at(0.8, config, 4)
+    assert (first.temperature, first.noise_shape, first.hard) == (0.5, 2.0, False)
+    assert (last.temperature, last.noise_shape, last.hard) == (0.3, 1.0, True)
+
+
+def test_groups_are_aligned_and_end_at_key_intervals():
+    assert aligned_groups(21, 16, 256) == [(0, 16), (16, 4), (20, 1)]
+    assert fixed_sizes(21, 8, 6) == [4, 2, 4, 2, 4, 2, 2, 1]
+    assert key_packets([4, 2, 4, 2, 4, 2, 2, 1], 6) == [0, 2, 4, 6]
+
+
+def test_a_cut_and_motion_get_short_groups():
+    generator = torch.Generator().manual_seed(1)
+    still = 50 * torch.randn(1, 6, 4, 4, generator=generator)
+    other = 50 * torch.randn(1, 6, 4, 4, generator=generator)
+    assert choose_sizes(still.expand(16, -1, -1, -1), 16, 256) == [16]
+    assert choose_sizes(torch.cat([still.expand(8, -1, -1, -1), other.expand(8, -1, -1, -1)]),
+                        16, 256) == [8, 8]  # fmt: skip
+    moving = torch.zeros(8, 8, 4, 4)
+    moving[range(8), range(8)] = 50  # nothing in one frame is in the next
+    assert choose_sizes(moving, 16, 256) == [1] * 8
+
+
+def test_batch_contexts_are_those_of_the_decoder():
+    frames = torch.arange(14.0)[:, None, None, None].expand(-1, 1, 4, 4)
+    data = SegmentData(frames, [8, 4, 2], [0, 2], 1)
+    batch = data.assemble([1, 2], (0, 0, 4, 4))
+    # A context-only low-pass frame of packet 0 comes first; packet 2 is a key packet.
+    assert batch.counted.tolist() == [False] + [True] * 6
+    assert batch.sibling[1] == 0 and batch.sibling[5] == -1
+    for index, (packet, j) in enumerate([(1, j) for j in range(4)] + [(2, j) for j in range(2)], 1):
+        offset = index - j
+        up, side = lifting.parent_of(j), lifting.sibling_of(j)
+        assert batch.parent[index] == (-1 if up is None else offset + up)
+        if j:
+            assert batch.sibling[index] == (-1 if side is None else offset + side)
+        assert batch.level[index] == lifting.level_of(j, data.sizes[packet])
+    low = lifting.forward(frames[:8])[0]
+    assert torch.equal(batch.subbands[0], low)
+
+
+def test_parameters_at_their_start_cost_almost_nothing():
+    made = encoder(crop(1), TABLES)
+    quantiser = ParameterQuantiser(made.model, ("prior", "step"))
+    assert sum(rate.item() for rate in quantiser.rates().values()) < 60
+    assert not any(t.steps.any() for t in quantiser.coded(made.model).values())
+
+
+def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
+    """Bits a sample of plane 0 and lambda times the distortion, of what is coded and decoded."""
+    record, _ = made.fit(lambda progress: None, lambda: False)
+    decoder = SegmentDecoder(made.header, made.segment, record, torch.device("cpu"))
+    coded = len(record.side) + len(record.grid) + len(record.weights)
+    decoded, low = [], None
+    for packet in made.packets(record):
+        coded += len(packet.data)
+        symbols = decoder.symbols(packet, low)
+        low = symbols.low
+        decoded += decoder.frames(packet.number, symbols.values)
+    errors = [
+        np.mean([plane_mse(a.planes[p], b.planes[p]) for a, b in zip(frames, decoded, strict=True)])
+        for p in range(3)
+    ]
+    distortion = 0.75 * errors[0] + 0.125 * (errors[1] + errors[2])
+    return 8 * coded / (len(frames) * frames[0].planes[0].size) + 0.5 * distortion
+
+
+def test_fitting_lowers_rate_and_distortion_of_the_decoded_file():
+    frames = crop(8)
+    before, after = (
+        cost(encoder(frames, msgspec.structs.replace(TABLES, steps=steps), 0.5), frames)
+        for steps in (0, 40)
+    )
+    assert after < 0.995 * before
+
+
+def test_what_is_fitted_is_what_is_coded():
+    """The rate of the fit's last phase on whole frames is the rate of the file."""
+    made = encoder(crop(4, 128), TABLES, gop=4)
+    seen = []
+    record, _ = made.fit(seen.append, lambda: False)
+    coded = sum(8 * len(p.data) for p in made.packets(record)) / (4 * 128 * 128)
+    assert coded == pytest.approx(seen[-1].latent, rel=0.03)
+
+
+def test_a_fit_stops_when_asked_and_is_valid():
+    made = encoder(crop(2), TABLES)
+    calls = iter([False, False, True])
+    record, taken = made.fit(lambda progress: None, lambda: next(calls))
+    assert taken == 2
+    assert sum(len(p.data) for p in made.packets(record)) > 0
