@@ -35,7 +35,7 @@ def crop(count: int, size: int = 96) -> list[Frame]:
     there_and_back = frames + frames[-2:0:-1]
     chosen = [there_and_back[i % len(there_and_back)] for i in range(count)]
     return [
-        Frame([np.ascontiguousarray(p[: size // s, : size // s]) for p, s in zip(f, (1, 2, 2))])
+        Frame([np.ascontiguousarray(p[: size // s, : size // s]) for p, s in zip(f, (1, 2, 2), strict=True)])
         for f in chosen
     ]  # fmt: skip
 
