@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from innvc.bitstream.container import SIGNATURE
+from innvc.bitstream.chunks import SIGNATURE
 from innvc.bitstream.header import Limits
 from innvc.errors import InputError, LimitError
 from innvc.video.formats import Frame

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream import parameters
-from innvc.bitstream.header import HeaderRecord, PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
+from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.errors import VerificationError
 from innvc.model import lifting
 from innvc.model.field import Window

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream import parameters
-from innvc.bitstream.header import HeaderRecord, PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
+from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
 from innvc.decoder import SegmentDecoder, layout_of
 from innvc.fit.data import SegmentData, choose_sizes, fixed_sizes, key_packets

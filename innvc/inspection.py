@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from innvc.bitstream.container import Reader, statistics
 from innvc.bitstream.header import from_ratio
+from innvc.bitstream.reader import Reader
+from innvc.bitstream.statistics import statistics
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:

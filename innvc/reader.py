@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from innvc.bitstream.container import Reader
 from innvc.bitstream.header import from_ratio
+from innvc.bitstream.reader import Reader
 from innvc.errors import UsageError
 from innvc.video.formats import Frame, VideoInfo, pixel_format
 
@@ -31,7 +31,7 @@ class VideoReader(Sequence[Frame]):
         torch_planes: Frames hold torch tensors (CPU, uint8 or uint16), not numpy arrays.
 
     Raises:
-        InnvcError: the file cannot be read; see `bitstream.container.Reader`.
+        InnvcError: the file cannot be read; see `bitstream.reader.Reader`.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from innvc.api import EncodeProgress
+    from innvc.encoding import EncodeProgress
 
 LINE_SECONDS = 10.0  # between lines when stderr is no terminal
 

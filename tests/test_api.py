@@ -6,7 +6,8 @@ import torch
 from helpers import QUICK, make_clip, make_frames, psnr, read_frames, same, write_clip
 
 import innvc
-from innvc.bitstream.container import Reader, cut_file
+from innvc.bitstream.cut import cut_file
+from innvc.bitstream.reader import Reader
 from innvc.errors import InnvcError, OutputExistsError, UsageError
 from innvc.video.formats import pixel_format
 

@@ -16,24 +16,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from innvc.bitstream import container
-from innvc.bitstream.container import Reader, Writer, cut_file, statistics, subband_level
+from innvc.bitstream.chunks import PREAMBLE_BYTES, SIGNATURE
+from innvc.bitstream.cut import cut_file, cut_layers
 from innvc.bitstream.header import (
     PIX_FMTS,
     HeaderRecord,
-    IndexRecord,
     Limits,
-    PacketRecord,
-    ParameterRecord,
-    SegmentEntry,
-    SegmentRecord,
-    cut_layers,
-    decode_record,
-    encode_record,
     from_ratio,
     latent_channels,
     to_ratio,
 )
+from innvc.bitstream.index import IndexRecord, SegmentEntry
+from innvc.bitstream.reader import Reader
+from innvc.bitstream.record import decode_record, encode_record
+from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.statistics import statistics, subband_level
+from innvc.bitstream.writer import Writer
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import CorruptError, InnvcError, InputError, LimitError, UnsupportedError
 
@@ -107,7 +105,7 @@ def check(path, limits: Limits | None = None) -> None:
 
 def chunks(data: bytes) -> list[tuple[int, bytes, int]]:
     """(offset, id, length) of each chunk, by a walk that knows nothing of the index."""
-    found, position = [], container.PREAMBLE_BYTES
+    found, position = [], PREAMBLE_BYTES
     while position < len(data):
         name, length = struct.unpack_from("<4sI", data, position)
         found.append((position, name, length))
@@ -117,7 +115,7 @@ def chunks(data: bytes) -> list[tuple[int, bytes, int]]:
 
 
 def fix_crc(data: bytearray, offset: int, length: int) -> None:
-    start = 0 if offset == container.PREAMBLE_BYTES else offset
+    start = 0 if offset == PREAMBLE_BYTES else offset
     end = offset + 8 + length
     struct.pack_into("<I", data, end, zlib.crc32(data[start:end]))
 
@@ -175,9 +173,9 @@ def test_every_flipped_byte_is_noticed(save):
             damaged[position] ^= mask
             with pytest.raises(InnvcError) as caught:
                 check(save(bytes(damaged)))
-            if position < len(container.SIGNATURE):
+            if position < len(SIGNATURE):
                 assert isinstance(caught.value, InputError)
-            elif position == len(container.SIGNATURE):
+            elif position == len(SIGNATURE):
                 assert isinstance(caught.value, UnsupportedError)
             else:
                 assert isinstance(caught.value, CorruptError | LimitError), position
@@ -186,7 +184,7 @@ def test_every_flipped_byte_is_noticed(save):
 def test_every_truncation_and_extension_is_noticed(save):
     data = make_file()
     for size in range(len(data)):
-        with pytest.raises(InputError if size < len(container.SIGNATURE) else CorruptError):
+        with pytest.raises(InputError if size < len(SIGNATURE) else CorruptError):
             check(save(data[:size]))
     with pytest.raises(CorruptError, match="after its end"):
         check(save(data + b"\n"))
@@ -479,7 +477,7 @@ def test_writer_refuses_a_wrong_order():
 
 def test_imports_stay_light():
     code = (
-        "import sys, innvc.bitstream.container; "
+        "import sys, innvc.bitstream.cut, innvc.bitstream.statistics; "
         "print([m for m in ('torch', 'numpy', 'constriction', 'av') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,8 +17,8 @@ from helpers import make_clip
 
 import innvc
 from innvc.bitstream import parameters
-from innvc.bitstream.container import Reader
 from innvc.bitstream.parameters import CodedTensor
+from innvc.bitstream.reader import Reader
 from innvc.bitstream.tables import SHA256, frequencies
 from innvc.decoder import SegmentDecoder
 from innvc.model import starting_points

@@ -15,7 +15,7 @@ import torch
 
 from innvc.bitstream import tables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.header import ParameterRecord
+from innvc.bitstream.segment import ParameterRecord
 from innvc.model.model import InnvcModel, kind_of
 
 EXPONENT_BITS = 4

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -18,6 +17,7 @@ from innvc.video.ffv1 import SliceCheck
 from innvc.video.formats import PIXEL_FORMATS, Frame, VideoInfo, pixel_format
 from innvc.video.layouts import LAYOUTS, frame_to_planes, narrow_planes, shifts_from_16_bits
 from innvc.video.matroska import chroma_location, missing_bytes
+from innvc.video.place import find_place
 from innvc.video.timing import (
     DEFAULT_FRAME_RATE,
     constant_rate,
@@ -26,8 +26,6 @@ from innvc.video.timing import (
     standard_rate,
 )
 
-IMAGE_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".dpx", ".ppm", ".pgm")
-_NUMBER = re.compile(r"%(?:0(\d+))?d")
 # Demuxers that render text, or that only point at other files and addresses.
 _REFUSED_DEMUXERS = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "sdp", "imf"}
 _RGB, _UNSPECIFIED = 0, 2  # colour matrices of H.273
@@ -48,47 +46,6 @@ def reading(name: str) -> Iterator[None]:
             f"{name} cannot be read as video: {reason}.",
             "The file is damaged, cut short, or of a kind that FFmpeg does not know.",
         ) from error
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where PyAV finds a video, and how it has to open it."""
-
-    url: str
-    demuxer: str | None
-    options: dict[str, str]
-    images: int = 0  # number of image files, 0 for a container
-
-
-def is_pattern(path: str) -> bool:
-    """Whether a path is a pattern such as frame_%04d.png, and no file of that very name."""
-    return bool(_NUMBER.search(os.path.basename(path))) and not os.path.exists(path)
-
-
-def _sequence(path: str, rate: Fraction) -> _Place:
-    folder, name = os.path.split(os.path.abspath(path))
-    match = _NUMBER.search(name)
-    digits = rf"(\d{{{match[1]},}})" if match[1] else r"(0|[1-9]\d*)"
-    full = re.compile(re.escape(name[: match.start()]) + digits + re.escape(name[match.end() :]))
-    files = os.listdir(folder) if os.path.isdir(folder) else []
-    numbers = sorted(int(m[1]) for m in map(full.fullmatch, files) if m)
-    if not numbers:
-        raise InputError(f"No file matches {path}.")
-    for expected, number in enumerate(numbers, numbers[0]):
-        if number != expected:
-            raise InputError(f"The image sequence {path} lacks number {expected}.")
-    options = {"start_number": str(numbers[0]), "framerate": str(rate)}
-    return _Place(os.path.join(folder, name), "image2", options, len(numbers))
-
-
-def _place(path: str, rate: Fraction) -> _Place:
-    if is_pattern(path):
-        return _sequence(path, rate)
-    # An absolute path, because FFmpeg takes what stands before a colon for a protocol.
-    url = os.path.abspath(path)
-    if os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS:
-        return _Place(url, "image2", {"pattern_type": "none", "framerate": str(rate)}, 1)
-    return _Place(url, None, {"protocol_whitelist": "file"})
 
 
 class ContainerReader:
@@ -116,7 +73,7 @@ class ContainerReader:
         self.notes: list[str] = []
         self._name = os.path.basename(path)
         self._target = pixel_format(pix_fmt) if pix_fmt else None
-        self._place = _place(path, fps or DEFAULT_FRAME_RATE)
+        self._place = find_place(path, fps or DEFAULT_FRAME_RATE)
         with reading(self._name), self._open() as (container, stream):
             self._check_complete(container, stream)
             self._pts = self._scan(container, stream)

@@ -8,10 +8,11 @@ from fractions import Fraction
 from typing import Protocol
 
 from innvc.errors import InputError, UsageError
-from innvc.video.container import ContainerReader, is_pattern, reading
+from innvc.video.container import ContainerReader, reading
 from innvc.video.convert import Converter
 from innvc.video.formats import Frame, VideoInfo, pixel_format
 from innvc.video.layouts import frame_to_planes, planes_to_frame
+from innvc.video.place import is_pattern
 from innvc.video.raw import RawReader
 from innvc.video.y4m import MAGIC, Y4mReader
 

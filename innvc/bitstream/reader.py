@@ -1,0 +1,218 @@
+"""Reading an .innv file from any point."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from innvc.bitstream.chunks import (
+    CHUNK_OVERHEAD,
+    CRITICAL,
+    PREAMBLE_BYTES,
+    SIGNATURE,
+    TAIL_BYTES,
+    VERSION,
+    ChunkReader,
+)
+from innvc.bitstream.header import HeaderRecord, Limits
+from innvc.bitstream.index import IndexRecord
+from innvc.bitstream.record import R, decode_record
+from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
+from innvc.errors import CorruptError, InputError, UnsupportedError
+
+
+class Reader:
+    """Reads an .innv file from any point; opening it reads the header and the index only.
+
+    A chunk is checked when it is read, and with it any unknown chunks that follow it. Not for use
+    by several threads at once: give each its own.
+
+    Args:
+        path: The file.
+        limits: What the file may declare.
+
+    Attributes:
+        header: The header record.
+        header_bytes: The size of its payload.
+        segments: Where the segments are: first frame, frames, offsets.
+        version: (major, minor) of the format.
+        notes: Sentences for the user that are no errors.
+        size_bytes: The size of the file.
+
+    Raises:
+        InputError: the file cannot be opened or is not an .innv file.
+        CorruptError: the file is damaged or cut short. Every method that reads raises it too.
+        UnsupportedError: it needs a newer version.
+        LimitError: it declares more than the limits allow.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], limits: Limits | None = None) -> None:
+        self.path = Path(path)
+        self.limits = limits or Limits()
+        self.notes: list[str] = []
+        self._records: dict[int, SegmentRecord] = {}
+        try:
+            self._file = open(self.path, "rb")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise InputError(f"Cannot open '{self.path}': {error.strerror}.") from error
+        try:
+            self._chunks = ChunkReader(self._file)
+            self.size_bytes = self._chunks.size_bytes
+            self._open()
+        except OSError as error:
+            self._file.close()
+            raise InputError(f"Cannot read '{self.path}': {error.strerror}.") from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def segment(self, segment: int) -> SegmentRecord:
+        """The record of a segment; kept after the first call."""
+        if segment not in self._records:
+            entry = self.segments[segment]
+            record = self._record(entry.segment_offset, SegmentRecord, b"SEGM")
+            try:
+                record.validate_in(self.header)
+            except ValueError as error:
+                raise CorruptError(f"The SEGM chunk is invalid: {error}.") from error
+            expected = (entry.first_frame, entry.frames, len(entry.packet_offsets))
+            if (record.first_frame, record.frames, len(record.sizes)) != expected:
+                raise CorruptError(f"Segment {segment} differs from its entry in the index.")
+            self._records[segment] = record
+        return self._records[segment]
+
+    def parameters(self, segment: int) -> ParameterRecord:
+        """The coded parameters of a segment."""
+        return self._record(self.segments[segment].parameters_offset, ParameterRecord, b"PARM")
+
+    def packet(self, segment: int, number: int) -> PacketRecord:
+        """A packet of a segment."""
+        record = self.segment(segment)
+        offset = self.segments[segment].packet_offsets[number]
+        packet = self._record(offset, PacketRecord, b"PACK")
+        try:
+            packet.validate_in(number, record, self.header)
+        except ValueError as error:
+            raise CorruptError(f"The PACK chunk at byte {offset} is invalid: {error}.") from error
+        return packet
+
+    def find(self, frame: int) -> tuple[int, int]:
+        """The (segment, packet) that holds a frame of the video.
+
+        Raises:
+            IndexError: the file has no such frame.
+        """
+        if not 0 <= frame < self.header.frames:
+            raise IndexError(f"no frame {frame} in {self.header.frames}")
+        segment = bisect_right(self.segments, frame, key=lambda entry: entry.first_frame) - 1
+        record = self.segment(segment)
+        return segment, bisect_right(record.starts(), frame - record.first_frame) - 1
+
+    def packets(self) -> Iterator[tuple[int, int, PacketRecord]]:
+        """All packets in order, as (segment, number, packet)."""
+        for segment, entry in enumerate(self.segments):
+            for number in range(len(entry.packet_offsets)):
+                yield segment, number, self.packet(segment, number)
+
+    def check_all(self) -> None:
+        """Reads the whole file and checks each byte of it: every chunk, CRC and record."""
+        for segment in range(len(self.segments)):
+            self._records.pop(segment, None)
+            self.segment(segment)
+            self.parameters(segment)
+        for _ in self.packets():
+            pass
+
+    def _open(self) -> None:
+        preamble = self._chunks.read(0, min(PREAMBLE_BYTES, self.size_bytes))
+        if not preamble.startswith(SIGNATURE):
+            raise InputError(f"'{self.path}' is not an .innv file.", "innvc encode makes one.")
+        if len(preamble) < PREAMBLE_BYTES:
+            raise CorruptError(f"'{self.path}' is cut short.")
+        self.version = (preamble[-2], preamble[-1])
+        name = "{}.{}".format(*self.version)
+        if self.version[0] != VERSION[0]:
+            raise UnsupportedError(
+                f"The file has format version {name}, this program reads {VERSION[0]}.x.",
+                "Another version of innvc may read it.",
+            )
+        if self.version[1] > VERSION[1]:
+            self.notes.append(f"Format version {name} is newer than this program's.")
+        # The CRC of the header covers what is before it.
+        chunk, payload = self._chunks.chunk(
+            PREAMBLE_BYTES, b"HEAD", self.limits.header_bytes, zlib.crc32(preamble)
+        )
+        self.header = decode_record(payload, HeaderRecord, "HEAD")
+        self.header_bytes = chunk.length
+        self.header.check_limits(self.limits)
+        self._open_index(chunk.end)
+        self._check_gap(PREAMBLE_BYTES)
+
+    def _open_index(self, head_end: int) -> None:
+        tail = self.size_bytes - TAIL_BYTES
+        if tail < head_end or self._chunks.read(tail, 4) != b"TEND":
+            raise CorruptError(f"'{self.path}' is cut short or has bytes after its end.")
+        chunk, payload = self._chunks.chunk(tail, b"TEND", 8)
+        if chunk.length != 8:
+            raise CorruptError("The TEND chunk does not have 8 bytes.")
+        (offset,) = struct.unpack("<Q", payload)
+        if not head_end <= offset <= tail - CHUNK_OVERHEAD:
+            raise CorruptError("The TEND chunk points outside of the file.")
+        self._chunks.stop = tail
+        chunk, payload = self._chunks.chunk(offset, b"INDX", self.limits.record_bytes)
+        if chunk.end != tail:
+            raise CorruptError("The index does not end where the TEND chunk begins.")
+        index = decode_record(payload, IndexRecord, "INDX")
+        self._chunks.stop = offset
+        self._offsets = [PREAMBLE_BYTES, *index.offsets(), offset]
+        if self._offsets[1] < head_end or self._offsets[-2] > offset - CHUNK_OVERHEAD:
+            raise CorruptError("The index points outside of the file.")
+        self.segments = index.segments
+        if sum(entry.frames for entry in self.segments) != self.header.frames:
+            raise CorruptError("The segments do not add up to the frames of the header.")
+
+    def _record(self, offset: int, kind: type[R], name: bytes) -> R:
+        large = name in (b"PARM", b"PACK")
+        limit = self.limits.chunk_bytes if large else self.limits.record_bytes
+        _, payload = self._chunks.chunk(offset, name, limit)
+        self._check_gap(offset)
+        return decode_record(payload, kind, name.decode())
+
+    def _check_gap(self, offset: int) -> None:
+        """Checks the chunks between an indexed one, at this offset, and the next indexed one."""
+        position = self._chunks.head(offset).end
+        following = self._offsets[bisect_right(self._offsets, offset)]
+        while position < following:
+            chunk = self._chunks.head(position)
+            name = chunk.name.decode()
+            self._chunks.check_crc(chunk)
+            if chunk.name in CRITICAL:
+                raise CorruptError(f"The {name} chunk at byte {position} is not in the index.")
+            if name[0].isupper():
+                raise UnsupportedError(
+                    f"The file needs the chunk '{name}', which this version does not know.",
+                    "A newer version of innvc may read it.",
+                )
+            position = chunk.end
+        if position != following:
+            raise CorruptError(f"The chunk before byte {following} overlaps it.")

@@ -1,0 +1,141 @@
+"""The records of a segment: the SEGM, PARM and PACK chunks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Annotated
+
+from msgspec import Meta
+
+from innvc.bitstream.header import MAX_LAYERS, HeaderRecord
+from innvc.bitstream.record import U31, Frames, Record
+
+U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+Length = Annotated[int, Meta(ge=0, le=1 << 30)]
+Coded = Annotated[bytes, Meta(max_length=1 << 30)]
+Row = Annotated[list[Length], Meta(max_length=MAX_LAYERS)]
+
+MAX_SUBBANDS = 16
+
+
+class SegmentRecord(Record, frozen=True):
+    """The SEGM chunk: a run of frames with its own parameters."""
+
+    first_frame: U31
+    frames: Frames
+    sizes: Annotated[list[Annotated[int, Meta(ge=0, le=4)]], Meta(min_length=1, max_length=1 << 24)]
+    """log2 of the frames of each packet."""
+    keys: Annotated[list[U31], Meta(min_length=1, max_length=1 << 24)]
+    """Numbers of the packets that do not read the packet before them; the first is 0."""
+    pts: Annotated[
+        list[Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]], Meta(max_length=1 << 24)
+    ] = []
+    """Time of each frame in units of the header's time_base; empty for a constant rate."""
+
+    def validate(self) -> None:
+        if sum(1 << size for size in self.sizes) != self.frames:
+            raise ValueError(f"packets do not add up to the segment's {self.frames} frames")
+        ordered = all(a < b for a, b in zip(self.keys, self.keys[1:], strict=False))
+        if self.keys[0] != 0 or not ordered or self.keys[-1] >= len(self.sizes):
+            raise ValueError("keys are not ascending packet numbers from 0")
+        if self.pts and len(self.pts) != self.frames:
+            raise ValueError(f"{len(self.pts)} time stamps for {self.frames} frames")
+
+    def validate_in(self, header: HeaderRecord) -> None:
+        """Checks the record against the header.
+
+        Raises:
+            ValueError: the two contradict each other.
+        """
+        if 1 << max(self.sizes) > header.model.gop:
+            raise ValueError(f"a packet is longer than the gop of {header.model.gop}")
+        if self.pts and not header.time_base[1]:
+            raise ValueError("there are time stamps but no time base")
+
+    def starts(self) -> list[int]:
+        """First frame of each packet, counted from the start of the segment."""
+        starts, position = [], 0
+        for size in self.sizes:
+            starts.append(position)
+            position += 1 << size
+        return starts
+
+    def key_before(self, packet: int) -> int:
+        """The packet at which decoding must begin to reach this one."""
+        return self.keys[bisect_right(self.keys, packet) - 1]
+
+
+class ParameterRecord(Record, frozen=True):
+    """The PARM chunk: the coded parameters of a segment, by kind."""
+
+    side: Coded = b""
+    grid: Coded = b""
+    weights: Coded = b""
+
+
+class PacketRecord(Record, frozen=True):
+    """The PACK chunk: the latent of one group of frames.
+
+    ``data`` is the concatenation of all layers of subband 0, then of subband 1, and so on, coarse
+    to fine.
+    """
+
+    number: U31  # in the segment
+    symbols_crc: Annotated[list[U32], Meta(max_length=MAX_LAYERS)]
+    """CRC-32 of the decoded symbols of each layer, over all subband frames."""
+    lengths: Annotated[list[Row], Meta(min_length=1, max_length=MAX_SUBBANDS)]
+    """Bytes of each layer, a row for each subband frame."""
+    data: Coded
+
+    @property
+    def subbands(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def layers(self) -> int:
+        """Layers that are present; fewer than the model has after a cut."""
+        return len(self.symbols_crc)
+
+    def validate(self) -> None:
+        if self.subbands & (self.subbands - 1):
+            raise ValueError(f"{self.subbands} subband frames are not a power of two")
+        if any(len(row) != self.layers for row in self.lengths):
+            raise ValueError("subband frames differ in their number of layers")
+        if sum(map(sum, self.lengths)) != len(self.data):
+            raise ValueError("layer lengths do not add up to the data")
+
+    def validate_in(self, number: int, segment: SegmentRecord, header: HeaderRecord) -> None:
+        """Checks the record against its place, the segment and the header.
+
+        Raises:
+            ValueError: they contradict each other.
+        """
+        if self.number != number:
+            raise ValueError(f"packet {self.number} is where packet {number} should be")
+        if number >= len(segment.sizes) or self.subbands != 1 << segment.sizes[number]:
+            raise ValueError(f"packet {number} does not have the frames that its segment gives it")
+        if self.layers > len(header.model.layers):
+            raise ValueError(f"packet {number} has more layers than the model")
+
+    def layer_slice(self, subband: int, layer: int) -> memoryview:
+        """The coded bytes of one layer of one subband frame, a view without a copy.
+
+        Raises:
+            IndexError: the packet has no such subband frame or layer.
+        """
+        if not (0 <= subband < self.subbands and 0 <= layer < self.layers):
+            raise IndexError(f"no layer {layer} of subband frame {subband}")
+        start = sum(map(sum, self.lengths[:subband])) + sum(self.lengths[subband][:layer])
+        return memoryview(self.data)[start : start + self.lengths[subband][layer]]
+
+    def cut(self, layers: int) -> PacketRecord:
+        """The packet with its first ``layers`` layers only; the packet itself if it has no more."""
+        if layers >= self.layers:
+            return self
+        data = b"".join(
+            self.layer_slice(subband, layer)
+            for subband in range(self.subbands)
+            for layer in range(layers)
+        )
+        lengths = [row[:layers] for row in self.lengths]
+        return PacketRecord(self.number, self.symbols_crc[:layers], lengths, data)

@@ -1,0 +1,78 @@
+"""Where the bytes of an .innv file go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from innvc.bitstream.header import Limits
+from innvc.bitstream.reader import Reader
+
+
+def subband_level(subband: int, subbands: int) -> int:
+    """The temporal level of a subband frame of a packet.
+
+    Args:
+        subband: Position in the packet, coarse to fine.
+        subbands: Frames of the packet, a power of two.
+
+    Returns:
+        0 for the low-pass frame, else the lifting level that made the frame: 1 is the finest detail
+        (the last half of the packet), log2(subbands) the coarsest.
+    """
+    return subbands.bit_length() - subband.bit_length() if subband else 0
+
+
+@dataclass
+class Statistics:
+    """Bytes of a file by kind. The fields without ``latent`` and ``latent_bytes`` add up to it.
+
+    ``latent[layer][level]`` has a row for each layer of the model and a column for each temporal
+    level that the model's gop allows (:func:`subband_level`).
+    """
+
+    total_bytes: int
+    header_bytes: int = 0
+    container_bytes: int = 0  # signature, chunk framing, segment records, layer lengths, index
+    side_bytes: int = 0
+    grid_bytes: int = 0
+    weights_bytes: int = 0
+    latent: list[list[int]] = field(default_factory=list)
+
+    @property
+    def latent_bytes(self) -> int:
+        return sum(self.latent_by_layer)
+
+    @property
+    def latent_by_layer(self) -> list[int]:
+        return [sum(row) for row in self.latent]
+
+    @property
+    def latent_by_level(self) -> list[int]:
+        return [sum(column) for column in zip(*self.latent, strict=True)]
+
+
+def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> Statistics:
+    """Counts the bytes of a file by kind; checks every chunk on the way.
+
+    Raises:
+        InputError, CorruptError, UnsupportedError, LimitError: as :class:`Reader`.
+    """
+    with Reader(path, limits) as reader:
+        model = reader.header.model
+        result = Statistics(reader.size_bytes)
+        result.header_bytes = reader.header_bytes
+        result.latent = [[0] * model.gop.bit_length() for _ in model.layers]
+        for segment in range(len(reader.segments)):
+            parameters = reader.parameters(segment)
+            result.side_bytes += len(parameters.side)
+            result.grid_bytes += len(parameters.grid)
+            result.weights_bytes += len(parameters.weights)
+        for _, _, packet in reader.packets():
+            for subband, row in enumerate(packet.lengths):
+                level = subband_level(subband, packet.subbands)
+                for layer, size in enumerate(row):
+                    result.latent[layer][level] += size
+    known = result.header_bytes + result.side_bytes + result.grid_bytes + result.weights_bytes
+    result.container_bytes = result.total_bytes - known - result.latent_bytes
+    return result

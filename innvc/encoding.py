@@ -1,0 +1,215 @@
+"""An encode job: a clip, fitted segment by segment and written, and what is told of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import msgspec
+
+from innvc import __version__
+from innvc.bitstream.header import HeaderRecord, to_ratio
+from innvc.bitstream.writer import Writer
+from innvc.clip import Clip
+from innvc.errors import CorruptError, UsageError, VerificationError
+from innvc.metrics import Quality, QualityMeter, to_json_value
+from innvc.reader import VideoReader
+
+if TYPE_CHECKING:
+    import torch
+
+    from innvc.config import ModelConfig
+    from innvc.fit.loop import Progress
+
+
+@dataclass(frozen=True)
+class EncodeProgress:
+    """Where an encode is: a step of the fit of one segment."""
+
+    segment: int
+    segments: int
+    steps: int  # planned for this segment
+    fit: Progress
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What `encode` made. bpp is 8 bytes / (frames width height) of the whole file."""
+
+    bytes: int
+    bpp: float
+    psnr_y: float
+    psnr_u: float | None
+    psnr_v: float | None
+    psnr_611: float
+    msssim_y: float | None
+    width: int
+    height: int
+    frames: int
+    steps: int
+    seconds: float
+    lambda_: float
+    preset: str
+    device: str
+    model: str
+    version: str
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, object]:
+        """The result as JSON values; infinite decibels become null."""
+        values = asdict(self)
+        values["lambda"] = values.pop("lambda_")
+        return {k: to_json_value(v) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def check_settings(
+    lambda_: float,
+    steps: int | None,
+    seconds: float | None,
+    gop: int | None,
+    keyint: int,
+    seed: int,
+) -> None:
+    """Checks what the options of an encode may be.
+
+    Raises:
+        UsageError: one is out of its range.
+    """
+    if not (math.isfinite(lambda_) and 1e-4 <= lambda_ <= 1e4):
+        raise UsageError(
+            f"Lambda {lambda_:g} is out of range.",
+            "Give a number from 0.0001 to 10000; 1 is about 48 dB.",
+        )
+    if steps is not None and steps < 0:
+        raise UsageError(f"Cannot take {steps} steps.", "Give a number from 0.")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(f"Cannot fit for {seconds:g} seconds.", "Give a time above 0, as in 90s.")
+    if gop is not None and gop not in (1, 2, 4, 8, 16):
+        raise UsageError(f"Groups of {gop} frames are not possible.", "Give 1, 2, 4, 8 or 16.")
+    if not 1 <= keyint < 1 << 31:
+        raise UsageError(
+            f"A key interval of {keyint} frames is not possible.", "Give a number from 1."
+        )
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"The seed {seed} is out of range.", "Give a number from 0.")
+
+
+class EncodeJob:
+    """One encode: the header, and the segments one after the other."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        lambda_: float,
+        preset: str,
+        steps: int | None,
+        seconds: float | None,
+        gop: int | None,
+        keyint: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        from innvc import presets
+        from innvc.decoder import layout_of
+        from innvc.encoder import EncodeSettings
+        from innvc.model.model import step_base_of
+
+        info = clip.info
+        self.clip = clip
+        self.device = device
+        layout = layout_of(info.format.name)
+        longest = min(clip.count, clip.segment_frames)
+        config, fit = presets.make(preset, presets.Clip(layout, info.width, info.height, longest))
+        if gop is not None:
+            config = msgspec.structs.replace(config, gop=gop)
+        if steps is not None:
+            fit = msgspec.structs.replace(fit, steps=steps)
+        share = None if seconds is None else seconds / clip.segment_count
+        self.settings = EncodeSettings(fit, lambda_, gop, share, seed)
+        self.header = HeaderRecord(
+            width=info.width,
+            height=info.height,
+            pix_fmt=info.format.name,
+            frames=clip.count,
+            frame_rate=to_ratio(info.frame_rate),
+            time_base=to_ratio(info.time_base),
+            color_range=info.color_range,
+            color_primaries=info.color_primaries,
+            color_transfer=info.color_transfer,
+            color_matrix=info.color_matrix,
+            chroma_location=info.chroma_location,
+            sample_aspect=to_ratio(info.sample_aspect),
+            rotation=cast(Literal[0, 90, 180, 270], info.rotation),
+            keyint=keyint,
+            lambda_=lambda_,
+            preset=preset,
+            step_base=max(step_base_of(lambda_, layout), _finest_step_base(config, layout.family)),
+            encoder=f"innvc {__version__}",
+            model=config,
+        )
+
+    def write(
+        self,
+        writer: Writer,
+        progress: Callable[[EncodeProgress], None] | None,
+        stop: Callable[[], bool],
+    ) -> int:
+        """Fits and writes all segments; returns the steps taken."""
+        from innvc.encoder import SegmentEncoder
+
+        writer.write_header(self.header)
+        first, taken = 0, 0
+        planned, segments = self.settings.fit.steps, self.clip.segment_count
+        for number, frames in enumerate(self.clip.segments()):
+            encoder = SegmentEncoder(self.header, frames, first, self.settings, self.device)
+
+            def report(state: Progress, number: int = number) -> None:
+                if progress is not None:
+                    progress(EncodeProgress(number, segments, planned, state))
+
+            record, steps = encoder.fit(report, stop)
+            taken += steps
+            writer.begin_segment(encoder.segment)
+            writer.write_parameters(record)
+            for packet in encoder.packets(record):
+                writer.write_packet(packet)
+            first += len(frames)
+        writer.finish()
+        return taken
+
+
+def _finest_step_base(config: ModelConfig, family: str) -> int:
+    """Least step_base at which the latent of any video fits the symbols' range.
+
+    The largest latent is that of a flat white group: half the range times the gain of the
+    orthonormal transforms over the block, the group and, for RGB, the planes. A quarter of the
+    range is left for what the fit does to the steps.
+    """
+    from innvc.bitstream.latent import RESIDUAL_LIMIT
+
+    gain = config.packing * 2 ** (config.stages - 1) * math.sqrt(config.gop)
+    if family == "rgb":
+        gain *= math.sqrt(3)
+    return math.ceil(16 * math.log2(255 / 2 * gain / (0.75 * RESIDUAL_LIMIT)))
+
+
+def measure(path: Path, clip: Clip, device: str) -> Quality:
+    """Quality of the file as the decoder reads it.
+
+    Raises:
+        VerificationError: the file does not decode.
+    """
+    meter = QualityMeter(clip.info.format, msssim=True)
+    try:
+        with VideoReader(path, device=device) as reader:
+            for original, decoded in zip(clip, reader, strict=True):
+                meter.update(original.planes, decoded.planes)
+    except CorruptError as error:
+        raise VerificationError(
+            f"The file that was written does not decode: {error.message}", "Please report it."
+        ) from error
+    return meter.result()
