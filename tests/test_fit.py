@@ -34,10 +34,11 @@ def crop(count: int, size: int = 96) -> list[Frame]:
         ]
     there_and_back = frames + frames[-2:0:-1]
     chosen = [there_and_back[i % len(there_and_back)] for i in range(count)]
-    return [
-        Frame([np.ascontiguousarray(p[: size // s, : size // s]) for p, s in zip(f, (1, 2, 2), strict=True)])
-        for f in chosen
-    ]  # fmt: skip
+
+    def cut(plane: np.ndarray, shrink: int) -> np.ndarray:
+        return np.ascontiguousarray(plane[: size // shrink, : size // shrink])
+
+    return [Frame([cut(f[0], 1), cut(f[1], 2), cut(f[2], 2)]) for f in chosen]
 
 
 def encoder(frames: list[Frame], fit: FitConfig, lambda_: float = 0.3, gop: int | None = None):
