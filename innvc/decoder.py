@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -62,9 +63,7 @@ class SegmentDecoder:
         layout = layout_of(header.pix_fmt)
         self.model = InnvcModel(header.model, layout, header.step_base)
         parameters.read_record(record, self.model)
-        twin = InnvcModel(header.model, layout, header.step_base)
-        twin.load_state_dict(self.model.state_dict())
-        self.prior = ExactPrior(twin.prior.to(device), header.model.layers)
+        self.prior = ExactPrior(copy.deepcopy(self.model.prior).to(device), header.model.layers)
         self.model.requires_grad_(False).to(device)
         if exact:
             self.model.double()
@@ -114,8 +113,7 @@ class SegmentDecoder:
     def window(self, number: int, subband: int) -> Window:
         """Where one subband frame of a packet lies, for the field."""
         group = 1 << self.segment.sizes[number]
-        first, last = lifting.span_of(subband, group)
-        time = (self.starts[number] + (first + last) / 2) / self.segment.frames
+        time = lifting.time_of(subband, group, self.starts[number], self.segment.frames)
         level = lifting.level_of(subband, group)
         whole = (*self.size, 0, 0, *self.size)
         return Window(

@@ -14,13 +14,13 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
-from innvc.decoder import SegmentDecoder, layout_of
+from innvc.decoder import SegmentDecoder, layout_of, reproducible_arithmetic
 from innvc.fit.data import SegmentData, choose_sizes, fixed_sizes, key_packets
 from innvc.fit.loop import Progress, fit
 from innvc.model.model import InnvcModel
 from innvc.model.quantisation import RateAwareRounding
 from innvc.video.formats import Frame, pixel_format
-from innvc.video.packing import pack, pad, plane_of_channel
+from innvc.video.packing import pack, pad
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class SegmentEncoder:
         settings: EncodeSettings,
         device: torch.device,
     ) -> None:
+        reproducible_arithmetic()
         self.header = header
         self.settings = settings
         self.device = device
@@ -65,12 +66,11 @@ class SegmentEncoder:
         self.model.to(device)
         self.packed = self._pack(frames)
         self.fixed = self._transform_is_fixed()
-        latents = self._latents() if self.fixed or settings.gop is None else None
+        latents = self._latents()
         if settings.gop is not None:
             sizes = fixed_sizes(len(frames), settings.gop, header.keyint)
         else:
             steps = self.model.steps(torch.zeros(1, dtype=torch.long, device=device)).detach()
-            assert latents is not None
             sizes = choose_sizes(latents / steps, header.model.gop, header.keyint)
         self.segment = SegmentRecord(
             first_frame=first_frame,
@@ -80,10 +80,8 @@ class SegmentEncoder:
             pts=[f.pts for f in frames if f.pts is not None],
         )
         # A transform that is not fitted is applied once: lifting commutes with it.
-        source = latents if self.fixed and latents is not None else self.packed
-        self.data = SegmentData(
-            source, sizes, self.segment.keys, 1 if self.fixed else self.model.stride
-        )
+        source, stride = (latents, 1) if self.fixed else (self.packed, self.model.stride)
+        self.data = SegmentData(source, sizes, self.segment.keys, stride)
 
     def _pack(self, frames: Sequence[Frame]) -> Tensor:
         form = pixel_format(self.header.pix_fmt)
@@ -108,13 +106,7 @@ class SegmentEncoder:
     def plane_weights(self) -> Tensor:
         """Share in the distortion of each channel the fit compares, sum 1."""
         weights = self.model.layout.weights
-        if self.fixed:
-            planes = [int(p) for p in self.model.planes]
-        else:
-            form = pixel_format(self.header.pix_fmt)
-            planes = [
-                3 if p is None else p for p in plane_of_channel(form, self.header.model.packing)
-            ]
+        planes = [int(p) for p in (self.model.planes if self.fixed else self.model.packed_planes)]
         counts = {p: planes.count(p) for p in planes}
         shares = [weights[p] / counts[p] if p < len(weights) else 0.0 for p in planes]
         return torch.tensor(shares, device=self.device)

@@ -57,7 +57,7 @@ class SegmentData:
     def times(self, packet: int) -> list[float]:
         """Centre of each subband frame of a packet in the segment, 0..1."""
         size, start = self.sizes[packet], self.starts[packet]
-        return times_of(size, start, self.frames)
+        return [lifting.time_of(j, size, start, self.frames) for j in range(size)]
 
     def window(self, packets: Sequence[int], part: tuple[int, int, int, int]) -> Window:
         """The window of whole packets; `part` is top, left, rows, columns in latent positions."""
@@ -137,12 +137,6 @@ class SegmentData:
     @staticmethod
     def _draw(count: int, generator: torch.Generator) -> int:
         return int(torch.randint(count, (), generator=generator, device=generator.device))
-
-
-def times_of(size: int, start: int, frames: int) -> list[float]:
-    """Centre of each subband frame of a packet of `size` frames, in the segment, 0..1."""
-    spans = (lifting.span_of(j, size) for j in range(size))
-    return [(start + (a + b) / 2) / frames for a, b in spans]
 
 
 @torch.no_grad()

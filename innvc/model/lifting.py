@@ -68,6 +68,12 @@ def span_of(subband: int, group: int) -> tuple[int, int]:
     return position * length, (position + 1) * length
 
 
+def time_of(subband: int, group: int, start: int, frames: int) -> float:
+    """Centre of a subband frame in its segment, 0..1, for a group that begins at frame `start`."""
+    first, last = span_of(subband, group)
+    return (start + (first + last) / 2) / frames
+
+
 def parent_of(subband: int) -> int | None:
     """The subband frame one level coarser over the same time; None for the low-pass."""
     if subband == 0:

@@ -89,6 +89,7 @@ class InnvcModel(nn.Module):
         self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base)
         self.step = nn.Parameter(torch.zeros(len(planes)))  # log2, relative to the base
         self.step_level = nn.Parameter(torch.zeros(LEVELS))
+        self.packed_planes = geometry.planes  # of each packed channel, 3 for zeros
         self.planes = planes  # of each latent channel (base dct, or before any mixing)
         self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)
         initialise(self)
