@@ -52,6 +52,8 @@ def main(app: typer.Typer) -> None:
     # too: tens of times slower. To be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = run(app, sys.argv[1:])
+    # All is written or removed: a Ctrl-C while Python ends must not change what is reported.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except BrokenPipeError:

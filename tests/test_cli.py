@@ -23,6 +23,7 @@ from helpers import (
     write_clip,
 )
 
+from innvc.api import encode
 from innvc.video.source import open_source
 
 JSON_KEYS = """bytes bpp psnr_y psnr_u psnr_v psnr_611 msssim_y width height frames steps seconds
@@ -466,8 +467,11 @@ def test_signals_while_reading(tmp_path, number, code):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_interrupt_of_decoding(clip, tmp_path):
-    _, encoded, _ = clip
+def test_interrupt_of_decoding(tmp_path_factory, tmp_path):
+    # Forty packets take seconds, so that the signal comes amid them.
+    folder = tmp_path_factory.mktemp("long")
+    source, encoded = make_clip(folder / "a.mkv", width=16, height=16, count=40), folder / "a.innv"
+    encode(source, encoded, gop=1, preset="instant", steps=0)
     process = start("decode", encoded, "-o", tmp_path / "a.mkv", "-q", stderr=subprocess.PIPE)
     while not os.listdir(tmp_path) and process.poll() is None:
         time.sleep(0.002)
