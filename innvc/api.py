@@ -38,6 +38,12 @@ def encode(
     gop: int | None = None,
     keyint: int = KEYINT,
     seed: int = 0,
+    mask: bool = True,
+    modulation: bool = True,
+    residual: bool = False,
+    base: str | None = None,
+    coupling: bool = True,
+    context: bool = True,
     device: str = "auto",
     threads: int | None = None,
     size: tuple[int, int] | None = None,
@@ -61,6 +67,8 @@ def encode(
         gop: Frames of every group (1, 2, 4, 8, 16); None lets the encoder choose.
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
+        mask, modulation, residual, base, coupling, context: Parts of the method turned off or
+            replaced, for ablations; see `presets.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
@@ -78,8 +86,10 @@ def encode(
     name, target = os.fspath(source), Path(output)
     check_output(target, name, overwrite)
     from innvc.device import limit_threads, select
-    from innvc.presets import PRESETS
+    from innvc.presets import PRESETS, Switches
 
+    switches = Switches(mask, modulation, residual, base, coupling, context)
+    switches.check()
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
     where = select(device)
@@ -100,7 +110,7 @@ def encode(
         )
         remark(video.notes)
         clip = Clip(video, from_stdin=name == "-")
-        job = EncodeJob(clip, lambda_, preset, steps, seconds, gop, keyint, seed, where)
+        job = EncodeJob(clip, lambda_, preset, steps, seconds, gop, keyint, seed, where, switches)
         result = stack.enter_context(OutputFile(target, overwrite))
         with open(result.path, "wb") as file:
             taken = job.write(Writer(file), progress, stop)
@@ -123,6 +133,7 @@ def encode(
         height=info.height,
         frames=clip.count,
         steps=taken,
+        steps_per_second=taken / job.fit_seconds if job.fit_seconds else None,
         seconds=time.monotonic() - began,
         lambda_=lambda_,
         preset=preset,
@@ -140,6 +151,7 @@ def decode(
     *,
     frames: Selection | None = None,
     layers: int | None = None,
+    only: str | None = None,
     exact: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -156,6 +168,7 @@ def decode(
     Args:
         frames: Half-open range of frames.
         layers: Decode only the first layers: a lower quality from fewer bytes.
+        only: "field" or "latent" decodes this part of the model alone; None is both.
         exact: Synthesis in float64.
         progress: Called with frames done and frames in all.
 
@@ -168,7 +181,7 @@ def decode(
     target = os.fspath(output)
     if target != "-" and same_file(source, target):
         raise UsageError("Output and input are the same file.", "Choose another output.")
-    with VideoReader(source, device=device, exact=exact, layers=layers) as reader:
+    with VideoReader(source, device=device, exact=exact, layers=layers, only=only) as reader:
         first, last = frame_range(frames, len(reader))
         if threads is not None:
             from innvc.device import limit_threads
@@ -218,7 +231,10 @@ def open_video(
     device: str = "auto",
     exact: bool = False,
     layers: int | None = None,
+    only: str | None = None,
     torch_planes: bool = False,
 ) -> VideoReader:
     """Opens an .innv file for random access; also `innvc.open`."""
-    return VideoReader(path, device=device, exact=exact, layers=layers, torch_planes=torch_planes)
+    return VideoReader(
+        path, device=device, exact=exact, layers=layers, only=only, torch_planes=torch_planes
+    )

@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 
 FIT = "Fit"
+ABLATION = "Parts of the method (ablations)"
 
 
 @app.command()
@@ -71,6 +72,43 @@ def encode(
         typer.Option(help="Frames from one start of decoding to the next.", rich_help_panel=FIT),
     ] = 256,
     seed: Annotated[int, typer.Option(help="Of crops and noise.", rich_help_panel=FIT)] = 0,
+    no_mask: Annotated[
+        bool,
+        typer.Option(
+            "--no-mask", help="All latent channels from the first step.", rich_help_panel=ABLATION
+        ),
+    ] = False,
+    no_modulation: Annotated[
+        bool, typer.Option("--no-modulation", help="No field.", rich_help_panel=ABLATION)
+    ] = False,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="The field predicts the samples, the backbone codes the difference.",
+            rich_help_panel=ABLATION,
+        ),
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dct|identity",
+            help="Fixed matrices of the backbone.",
+            rich_help_panel=ABLATION,
+        ),
+    ] = None,
+    no_coupling: Annotated[
+        bool,
+        typer.Option("--no-coupling", help="No affine couplings.", rich_help_panel=ABLATION),
+    ] = False,
+    no_context: Annotated[
+        bool,
+        typer.Option(
+            "--no-context",
+            help="The prior does not read earlier channel groups.",
+            rich_help_panel=ABLATION,
+        ),
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     size: RawSize = None,
@@ -95,6 +133,12 @@ def encode(
             gop=gop,
             keyint=keyint,
             seed=seed,
+            mask=not no_mask,
+            modulation=not no_modulation,
+            residual=residual,
+            base=base,
+            coupling=not no_coupling,
+            context=not no_context,
             device=device,
             threads=threads,
             size=given(options.size, size),
@@ -126,6 +170,10 @@ def decode(
     layers: Annotated[
         int | None, typer.Option(help="Decode only the first layers: lower quality.")
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="field|latent", help="Decode this part of the model alone."),
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Synthesis in float64: the same on every machine.")
     ] = False,
@@ -137,7 +185,7 @@ def decode(
     verbose: Verbose = False,
 ) -> None:
     """Decode a file to video."""
-    from innvc import api
+    from innvc import api, decoder  # noqa: F401 - loads torch before the clock starts
 
     began = time.monotonic()
     with FrameDisplay("decode", quiet) as display:
@@ -146,6 +194,7 @@ def decode(
             output,
             frames=given(options.frames, frames),
             layers=layers,
+            only=only,
             exact=exact,
             device=device,
             threads=threads,
@@ -157,7 +206,14 @@ def decode(
     seconds = time.monotonic() - began
     if as_json:
         print(
-            json.dumps({"output": output, "frames": count, "seconds": seconds}),
+            json.dumps(
+                {
+                    "output": output,
+                    "frames": count,
+                    "seconds": seconds,
+                    "frames_per_second": count / seconds,
+                }
+            ),
             file=sys.stderr if output == "-" else sys.stdout,
         )
     if not quiet:

@@ -47,6 +47,9 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     field: FieldConfig | None = None
     prior: PriorConfig = PriorConfig()
     start: Annotated[int, Meta(ge=0, le=65535)] = 0  # id of the starting point; 0 is analytic
+    # What the field does: it modulates the backbone, or predicts the samples and the backbone codes
+    # the difference.
+    field_role: Literal["modulation", "residual"] = "modulation"
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

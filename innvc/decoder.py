@@ -15,7 +15,7 @@ from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.errors import VerificationError
 from innvc.model import lifting
 from innvc.model.field import Window
-from innvc.model.model import InnvcModel, SampleLayout
+from innvc.model.model import Condition, InnvcModel, SampleLayout
 from innvc.model.prior import Context
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
@@ -129,20 +129,29 @@ class SegmentDecoder:
         latents = []
         for j, subband in enumerate(subbands):
             window = self.window(number, j)
-            latent = self.model.backbone(subband[None], self.matrices, self.model.features(window))
+            condition = self.model.condition(window)
+            latent = self.model.analysis(subband[None], self.matrices, condition)
             latents.append(latent / self.model.steps(window.level))
         return torch.cat(latents)
 
     @torch.no_grad()
-    def frames(self, number: int, values: Tensor) -> list[Frame]:
-        """Frames of a packet from its latent values [G, C, H, W] in sixteenths of a step."""
+    def frames(self, number: int, values: Tensor | None, field: bool = True) -> list[Frame]:
+        """Frames of a packet.
+
+        Args:
+            number: Of the packet.
+            values: Its latent [G, C, H, W] in sixteenths of a step; None is zero: the field alone.
+            field: False leaves the field out: the latent alone (paper figure 4).
+        """
+        if values is None:
+            group = 1 << self.segment.sizes[number]
+            values = torch.zeros(group, len(self.model.planes), *self.size, device=self.device)
         subbands = []
         for j in range(len(values)):
             window = self.window(number, j)
             latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level)
-            subbands.append(
-                self.model.backbone.inverse(latent, self.matrices, self.model.features(window))
-            )
+            condition = self.model.condition(window) if field else Condition()
+            subbands.append(self.model.synthesis(latent, self.matrices, condition))
         packed = lifting.inverse(torch.cat(subbands)).cpu().numpy()
         header = self.header
         stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames

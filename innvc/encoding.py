@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from innvc.config import ModelConfig
     from innvc.fit.loop import Progress
+    from innvc.presets import Switches
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class EncodeResult:
     height: int
     frames: int
     steps: int
+    steps_per_second: float | None  # of the fit; None where no step was taken
     seconds: float
     lambda_: float
     preset: str
@@ -99,7 +101,12 @@ def check_settings(
 
 
 class EncodeJob:
-    """One encode: the header, and the segments one after the other."""
+    """One encode: the header, and the segments one after the other.
+
+    Attributes:
+        header: Of the file.
+        fit_seconds: Time that the steps of the fit took so far.
+    """
 
     def __init__(
         self,
@@ -112,6 +119,7 @@ class EncodeJob:
         keyint: int,
         seed: int,
         device: torch.device,
+        switches: Switches,
     ) -> None:
         from innvc import presets
         from innvc.decoder import layout_of
@@ -121,9 +129,11 @@ class EncodeJob:
         info = clip.info
         self.clip = clip
         self.device = device
+        self.fit_seconds = 0.0
         layout = layout_of(info.format.name)
         longest = min(clip.count, clip.segment_frames)
-        config, fit = presets.make(preset, presets.Clip(layout, info.width, info.height, longest))
+        facts = presets.Clip(layout, info.width, info.height, longest)
+        config, fit = presets.make(preset, facts, switches)
         if gop is not None:
             config = msgspec.structs.replace(config, gop=gop)
         if steps is not None:
@@ -163,16 +173,19 @@ class EncodeJob:
 
         writer.write_header(self.header)
         first, taken = 0, 0
+        elapsed: dict[int, float] = {}
         planned, segments = self.settings.fit.steps, self.clip.segment_count
         for number, frames in enumerate(self.clip.segments()):
             encoder = SegmentEncoder(self.header, frames, first, self.settings, self.device)
 
             def report(state: Progress, number: int = number) -> None:
+                elapsed[number] = state.elapsed
                 if progress is not None:
                     progress(EncodeProgress(number, segments, planned, state))
 
             record, steps = encoder.fit(report, stop)
             taken += steps
+            self.fit_seconds = sum(elapsed.values())
             writer.begin_segment(encoder.segment)
             writer.write_parameters(record)
             for packet in encoder.packets(record):

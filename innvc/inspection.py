@@ -66,6 +66,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "layers": len(model.layers),
             "coupling": list(model.coupling),
             "field": model.field is not None,
+            "field_role": model.field_role,
             "gop": model.gop,
             "keyint": header.keyint,
             "segments": len(segments),

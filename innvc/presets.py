@@ -6,6 +6,10 @@ Model size follows the clip: parameters pay only in proportion to the samples th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from msgspec.structs import replace as changed
 
 from innvc.config import FieldConfig, FitConfig, ModelConfig, PriorConfig
 from innvc.errors import UsageError
@@ -30,19 +34,84 @@ class Clip:
         return self.width * self.height * self.frames
 
 
-def make(name: str, clip: Clip) -> tuple[ModelConfig, FitConfig]:
+@dataclass(frozen=True)
+class Switches:
+    """Changes to a preset: parts of the method turned off or replaced (paper, ablation study).
+
+    Attributes:
+        mask: False opens all latent channels from the first step of the fit.
+        modulation: False is a model without field.
+        residual: The field predicts the samples and the backbone codes the difference; brings a
+            field where the preset has none.
+        base: Fixed matrices of the backbone: "dct" or "identity"; None is the preset's.
+        coupling: False is a backbone without affine couplings.
+        context: False is a prior that does not read earlier channel groups.
+    """
+
+    mask: bool = True
+    modulation: bool = True
+    residual: bool = False
+    base: str | None = None
+    coupling: bool = True
+    context: bool = True
+
+    def check(self) -> None:
+        """Refuses what contradicts itself.
+
+        Raises:
+            UsageError: two switches exclude each other, or a base is unknown.
+        """
+        if self.residual and not self.modulation:
+            raise UsageError(
+                "--residual uses the field, which --no-modulation removes.", "Give one of the two."
+            )
+        if self.base not in (None, "dct", "identity"):
+            raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")
+
+
+def make(name: str, clip: Clip, switches: Switches = Switches()) -> tuple[ModelConfig, FitConfig]:
     """The configuration of a preset for a clip.
 
     Raises:
-        UsageError: there is no such preset.
+        UsageError: there is no such preset, or the switches exclude each other.
     """
+    switches.check()
     try:
         preset = PRESETS[name]
     except KeyError:
         raise UsageError(
             f"There is no preset '{name}'.", f"Choose one of {', '.join(PRESETS)}."
         ) from None
-    return preset(clip)
+    return _switched(*preset(clip), clip, switches)
+
+
+def _switched(
+    config: ModelConfig, fit: FitConfig, clip: Clip, switches: Switches
+) -> tuple[ModelConfig, FitConfig]:
+    if not switches.mask:
+        fit = changed(fit, mask=(0.0, 0.0))
+    if not switches.modulation:
+        config = changed(config, field=None)
+    if switches.residual:
+        config = changed(config, field=config.field or _field(clip), field_role="residual")
+        fit = changed(fit, learn=tuple(dict.fromkeys([*fit.learn, "field"])))
+    if not switches.coupling:
+        config = changed(config, coupling=())
+    if not switches.context:
+        prior = changed(config.prior, energy=False)
+        config = changed(config, prior=prior, start=0)  # the shipped start has these weights
+    if switches.base not in (None, config.base):
+        config = _based(config, clip, switches.base)
+    return config, fit
+
+
+def _based(config: ModelConfig, clip: Clip, base: Literal["dct", "identity"]) -> ModelConfig:
+    """The configuration with other bases, whose channels come in another order."""
+    groups = analytic_groups(clip.layout, config.packing, config.stages)
+    if base == "identity":
+        groups = start.even_groups(sum(groups), 20)
+    layers = default_layers(len(groups))
+    return changed(config, base=base, groups=groups, layers=layers, start=0)
 
 
 def analytic_groups(layout: SampleLayout, packing: int, stages: int) -> tuple[int, ...]:

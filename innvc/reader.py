@@ -28,6 +28,8 @@ class VideoReader(Sequence[Frame]):
         device: "auto", "cpu" or "cuda[:n]".
         exact: Synthesis in float64: the same samples on every machine.
         layers: Decode only the first layers of channel groups.
+        only: "field" or "latent" decodes this part of the model alone (paper figure 4): the latent
+            zero, or the field left out. None is both.
         torch_planes: Frames hold torch tensors (CPU, uint8 or uint16), not numpy arrays.
 
     Raises:
@@ -41,12 +43,22 @@ class VideoReader(Sequence[Frame]):
         device: str = "auto",
         exact: bool = False,
         layers: int | None = None,
+        only: str | None = None,
         torch_planes: bool = False,
     ) -> None:
         if layers is not None and layers < 1:
             raise UsageError(f"Cannot decode {layers} layers.", "Give a number from 1.")
+        if only not in (None, "field", "latent"):
+            raise UsageError(f"Cannot decode only '{only}'.", "Choose field or latent.")
+        if only == "field" and layers is not None:
+            raise UsageError("The field alone has no layers.", "Leave out --layers or --only.")
         self._reader = Reader(path)
         header = self._reader.header
+        if only == "field" and header.model.field is None:
+            self._reader.close()
+            raise UsageError(
+                "The file has no field.", "Presets slow and paper, and --residual, have one."
+            )
         if layers is not None and layers > len(header.model.layers):
             self._reader.close()
             count = len(header.model.layers)
@@ -54,6 +66,7 @@ class VideoReader(Sequence[Frame]):
                 f"The file has {count} layers, not {layers}.", f"Give a number from 1 to {count}."
             )
         self._layers = layers
+        self._only = only
         self._exact = exact
         self._device = device
         self._torch_planes = torch_planes
@@ -147,6 +160,9 @@ class VideoReader(Sequence[Frame]):
             self._segment, self._packet, self._low = segment, -1, None
         if packet == self._packet:
             return
+        if self._only == "field":
+            self._frames, self._packet = self._decoder.frames(packet, None), packet
+            return
         record = self._reader.segment(segment)
         key = record.key_before(packet)
         known = -1 if self._low is None else self._low[0]
@@ -161,7 +177,7 @@ class VideoReader(Sequence[Frame]):
             self._reader.packet(segment, packet), self._previous(packet), self._layers
         )
         self._low = (packet, decoded.low)
-        self._frames = self._decoder.frames(packet, decoded.values)
+        self._frames = self._decoder.frames(packet, decoded.values, self._only != "latent")
         self._packet = packet
 
     def _previous(self, packet: int) -> Context | None:

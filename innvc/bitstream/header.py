@@ -152,7 +152,10 @@ def validate_model(model: ModelConfig, channels: int) -> None:
             f"{len(model.coupling)} coupling widths for {model.stages} stages (none or one less)"
         )
     field = model.field
-    if field is not None:
+    if field is None:
+        if model.field_role != "modulation":
+            raise ValueError(f"the field's role is {model.field_role} but there is no field")
+    else:
         if not len(field.channels) == len(field.depths) == len(field.scales):
             raise ValueError("channels, depths and scales of the field differ in length")
         if not field.channels:

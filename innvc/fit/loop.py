@@ -137,13 +137,13 @@ class Objective(nn.Module):
         if self.fixed:
             return batch.subbands
         self._matrices = self.model.backbone.matrices()
-        self._features = self.model.features(batch.window)
-        return self.model.backbone(batch.subbands, self._matrices, self._features)
+        self._condition = self.model.condition(batch.window)
+        return self.model.analysis(batch.subbands, self._matrices, self._condition)
 
     def _synthesis(self, batch: Batch, latent: Tensor) -> Tensor:
         if self.fixed:
             return latent
-        return self.model.backbone.inverse(latent, self._matrices, self._features)
+        return self.model.synthesis(latent, self._matrices, self._condition)
 
     def _active(self, frames: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
         """[N, C, 1, 1] 1 where a channel's group is active: one draw a frame decides all groups."""

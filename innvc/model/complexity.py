@@ -52,6 +52,7 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
     macs: dict[str, int] = {}
     for part, elements, products in (
         *_field(config.field, rows, columns),
+        *_head(config, packed.channels, rows * columns),
         *_backbone(config, packed.channels, rows * columns),
         *_prior(config.prior, sum(config.groups), len(config.groups), rows * columns),
     ):
@@ -88,6 +89,12 @@ def _field(config: FieldConfig | None, rows: int, columns: int) -> Counts:
             before = channels
 
 
+def _head(config: ModelConfig, channels: int, positions: int) -> Counts:
+    if config.field is not None and config.field_role != "modulation":
+        weights = config.field.channels[-1] * channels
+        yield "head", weights + channels, weights * positions << 2 * (config.stages - 1)
+
+
 def _local(config: FieldConfig, index: int, out_channels: int) -> tuple[str, int, int]:
     phases = config.scales[index] ** 2
     channels = max(1, config.local_channels >> index)
@@ -110,7 +117,7 @@ def _backbone(config: ModelConfig, channels: int, positions: int) -> Counts:
     for stage in range(config.stages):
         here = positions << 2 * (config.stages - 1 - stage)
         yield "mixing", channels * (channels - 1) // 2, channels * channels * here
-        if config.field is not None:
+        if config.field is not None and config.field_role == "modulation":
             weights = config.field.channels[config.stages - 1 - stage] * 2 * channels
             yield "modulation", weights + 2 * channels, weights * here
         width = config.coupling[stage] if stage < len(config.coupling) else 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from innvc.config import FieldConfig
 from innvc.errors import UnsupportedError
-from innvc.model.layers import ConvNeXtBlock, LayerNorm
+from innvc.model.layers import ConvNeXtBlock, LayerNorm, SampleHead
 from innvc.model.prior import LEVELS
 
 
@@ -46,11 +46,15 @@ class ConditioningField(nn.Module):
 
     The first decoder stage ends at the latent resolution; each further one doubles it.
 
+    Args:
+        config: Sizes.
+        samples: Channels of the sample head at the finest resolution; 0 is none.
+
     Raises:
         UnsupportedError: the scales do not lead to the backbone's resolutions.
     """
 
-    def __init__(self, config: FieldConfig) -> None:
+    def __init__(self, config: FieldConfig, samples: int = 0) -> None:
         super().__init__()
         stages = len(config.channels)
         if not len(config.depths) == len(config.scales) == stages or set(config.scales[1:]) - {2}:
@@ -68,6 +72,7 @@ class ConditioningField(nn.Module):
         self.stem = nn.Conv2d(grid_channels, config.channels[0], 3, padding=1)
         self.level = nn.Parameter(torch.zeros(LEVELS, config.channels[0]))
         self.stages = nn.ModuleList(_Stage(config, index) for index in range(stages))
+        self.head = SampleHead(config.channels[-1], samples) if samples else None
 
     def forward(self, window: Window) -> Sequence[Tensor]:
         """Feature maps [N, C_k, rows * 2^(K-1-k), columns * 2^(K-1-k)], fine to coarse."""
@@ -84,6 +89,11 @@ class ConditioningField(nn.Module):
             at = row.inner, column.inner
             maps.append(_cut(x, at, (row.wanted, column.wanted)).to(self.level.dtype))
         return maps[::-1]
+
+    def samples(self, window: Window) -> Tensor:
+        """Packed samples [N, C, H, W] of a field with a sample head, in 8-bit code values."""
+        assert self.head is not None
+        return self.head(self(window)[0])
 
     def _sample(self, time: Tensor, rows: _Base, columns: _Base) -> Tensor:
         """The grid's levels, trilinear at a time and at base positions: [N, sum C, h, w]."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from innvc.model.layers import Modulation, Subnet
+from innvc.model.layers import Modulation, SampleHead, Subnet
 
 UNIT_BITS = 16  # start values are multiples of 2^-16
 GRID_LIMIT = 65  # feature grids start within 65 * 2^-16, about 1e-3
@@ -37,8 +37,8 @@ def initialise(model: nn.Module) -> None:
     """Sets the layers that have no start of their own.
 
     Convolutions and linear layers are uniform within 1 / sqrt(fan in), with zero bias; feature
-    grids (parameter lists) uniform within 1e-3; the last layers of subnets and modulations zero,
-    so that the backbone starts as its fixed transform.
+    grids (parameter lists) uniform within 1e-3; the last layers of subnets, modulations and
+    sample heads zero, so that the backbone starts as its fixed transform.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -52,5 +52,5 @@ def initialise(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Subnet):
             module.leave.weight.zero_()
-        elif isinstance(module, Modulation):
+        elif isinstance(module, Modulation | SampleHead):
             module.linear.weight.zero_()

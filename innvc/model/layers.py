@@ -148,3 +148,16 @@ class Modulation(nn.Module):
         """Features [N, F, H, W] to affine parameters [N, 2C, H, W]."""
         log_scale, shift = self.linear(self.norm(features)).chunk(2, 1)
         return torch.cat([log_scale, shift * self.shift_gain], 1)
+
+
+class SampleHead(nn.Module):
+    """Feature map to packed samples in 8-bit code values: the pixel head of NVRC and HiNeRV."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(features, channels, 1)
+        self.gain = 64.0  # samples are in 8-bit code values, features of order one
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [N, F, H, W] to samples [N, C, H, W]."""
+        return self.linear(features) * self.gain

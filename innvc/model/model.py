@@ -53,6 +53,19 @@ def step_base_of(lambda_: float, layout: SampleLayout) -> int:
     return round(STEP_UNIT * 0.5 * math.log2(squared))
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What the field says of subband frames; nothing at all is the latent path alone.
+
+    Attributes:
+        features: A map for each backbone stage, fine to coarse, for the modulation.
+        samples: Prediction [N, C, H, W] of the packed samples.
+    """
+
+    features: Sequence[Tensor] | None = None
+    samples: Tensor | None = None
+
+
 class InnvcModel(nn.Module):
     """Transform and prior of one segment.
 
@@ -83,9 +96,11 @@ class InnvcModel(nn.Module):
                 latent = start.squeezed(latent) if stage else latent
                 bases.append(np.eye(latent.channels))
             planes = np.array(latent.planes)
-        features = config.field.channels if config.field else ()
+        residual = config.field_role == "residual"
+        features = config.field.channels if config.field and not residual else ()
         self.backbone = Backbone(bases, config.coupling, tuple(reversed(features)))
-        self.field = ConditioningField(config.field) if config.field else None
+        samples = geometry.channels if residual else 0
+        self.field = ConditioningField(config.field, samples) if config.field else None
         self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base)
         self.step = nn.Parameter(torch.zeros(len(planes)))  # log2, relative to the base
         self.step_level = nn.Parameter(torch.zeros(LEVELS))
@@ -143,6 +158,25 @@ class InnvcModel(nn.Module):
     def features(self, window: Window) -> Sequence[Tensor] | None:
         """The field's feature map for each backbone stage, fine to coarse; None without field."""
         return None if self.field is None else self.field(window)
+
+    def condition(self, window: Window) -> Condition:
+        """What the field says of the subband frames of a window."""
+        if self.field is None:
+            return Condition()
+        if self.config.field_role == "residual":
+            return Condition(samples=self.field.samples(window))
+        return Condition(features=self.field(window))
+
+    def analysis(self, x: Tensor, matrices: list[Tensor], condition: Condition) -> Tensor:
+        """Subband frames [N, C, H, W] of packed samples to their latent."""
+        if condition.samples is not None:
+            x = x - condition.samples
+        return self.backbone(x, matrices, condition.features)
+
+    def synthesis(self, latent: Tensor, matrices: list[Tensor], condition: Condition) -> Tensor:
+        """The inverse of `analysis` under the same condition."""
+        x = self.backbone.inverse(latent, matrices, condition.features)
+        return x if condition.samples is None else x + condition.samples
 
     def coding_masks(self) -> dict[str, Tensor]:
         """Flat masks of parameters of which only some elements matter, and are coded."""
