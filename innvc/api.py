@@ -15,6 +15,7 @@ from innvc.bitstream.reader import Reader
 from innvc.bitstream.writer import Writer
 from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
+from innvc.config import ModelConfig
 from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings, measure
 from innvc.errors import UsageError
 from innvc.output import OutputFile, check_output, same_file
@@ -38,6 +39,7 @@ def encode(
     gop: int | None = None,
     keyint: int = KEYINT,
     seed: int = 0,
+    model: str = "innvc",
     mask: bool = True,
     modulation: bool = True,
     residual: bool = False,
@@ -67,6 +69,7 @@ def encode(
         gop: Frames of every group (1, 2, 4, 8, 16); None lets the encoder choose.
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
+        model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
         mask, modulation, residual, base, coupling, context: Parts of the method turned off or
             replaced, for ablations; see `presets.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
@@ -88,8 +91,10 @@ def encode(
     from innvc.device import limit_threads, select
     from innvc.presets import PRESETS, Switches
 
-    switches = Switches(mask, modulation, residual, base, coupling, context)
+    switches = Switches(model, mask, modulation, residual, base, coupling, context)
     switches.check()
+    if model == "nvrc" and gop is not None:
+        raise UsageError("The model nvrc has no groups of frames.", "Leave out --gop or --model.")
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
     where = select(device)
@@ -138,11 +143,17 @@ def encode(
         lambda_=lambda_,
         preset=preset,
         device=str(where),
-        model=f"innvc start {config.start}, {sum(config.groups)} channels, gop {config.gop}",
+        model=_summary(config),
         version=__version__,
         interrupted=stop(),
         notes=notes,
     )
+
+
+def _summary(config: ModelConfig) -> str:
+    if config.field_role == "picture":
+        return "nvrc"
+    return f"innvc start {config.start}, {sum(config.groups)} channels, gop {config.gop}"
 
 
 def decode(

@@ -50,6 +50,10 @@ def encode(
     preset: Annotated[
         str, typer.Option("-p", "--preset", help="instant, fast, medium, slow or paper.")
     ] = "fast",
+    model: Annotated[
+        str,
+        typer.Option(metavar="innvc|nvrc", help="nvrc: the field alone, for low rates."),
+    ] = "innvc",
     overwrite: Overwrite = False,
     frames: Frames = None,
     steps: Annotated[
@@ -133,6 +137,7 @@ def encode(
             gop=gop,
             keyint=keyint,
             seed=seed,
+            model=model,
             mask=not no_mask,
             modulation=not no_modulation,
             residual=residual,

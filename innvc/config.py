@@ -23,6 +23,8 @@ class FieldConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     expansion: Annotated[int, Meta(ge=1, le=8)] = 4
     local_channels: Count = 0  # of the per-stage temporal grids; 0 is none
     local_levels: Annotated[int, Meta(ge=1, le=8)] = 3
+    # The stage that each grid level enters, fine to coarse; empty: all enter the first one.
+    grid_stages: tuple[Annotated[int, Meta(ge=0, le=31)], ...] = ()
 
 
 class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -47,9 +49,9 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     field: FieldConfig | None = None
     prior: PriorConfig = PriorConfig()
     start: Annotated[int, Meta(ge=0, le=65535)] = 0  # id of the starting point; 0 is analytic
-    # What the field does: it modulates the backbone, or predicts the samples and the backbone codes
-    # the difference.
-    field_role: Literal["modulation", "residual"] = "modulation"
+    # What the field does: it modulates the backbone; or it predicts the samples and the backbone
+    # codes the difference; or it is the picture (NVRC), without backbone and latent.
+    field_role: Literal["modulation", "residual", "picture"] = "modulation"
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -133,7 +133,7 @@ class EncodeJob:
         layout = layout_of(info.format.name)
         longest = min(clip.count, clip.segment_frames)
         facts = presets.Clip(layout, info.width, info.height, longest)
-        config, fit = presets.make(preset, facts, switches)
+        config, fit = presets.make(preset, facts, switches, lambda_)
         if gop is not None:
             config = msgspec.structs.replace(config, gop=gop)
         if steps is not None:
@@ -170,13 +170,16 @@ class EncodeJob:
     ) -> int:
         """Fits and writes all segments; returns the steps taken."""
         from innvc.encoder import SegmentEncoder
+        from innvc.picture_encoder import PictureEncoder
 
+        picture = self.header.model.field_role == "picture"
         writer.write_header(self.header)
         first, taken = 0, 0
         elapsed: dict[int, float] = {}
         planned, segments = self.settings.fit.steps, self.clip.segment_count
         for number, frames in enumerate(self.clip.segments()):
-            encoder = SegmentEncoder(self.header, frames, first, self.settings, self.device)
+            kind = PictureEncoder if picture else SegmentEncoder
+            encoder = kind(self.header, frames, first, self.settings, self.device)
 
             def report(state: Progress, number: int = number) -> None:
                 elapsed[number] = state.elapsed

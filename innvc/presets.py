@@ -39,6 +39,7 @@ class Switches:
     """Changes to a preset: parts of the method turned off or replaced (paper, ablation study).
 
     Attributes:
+        model: "innvc", or "nvrc": the field with a pixel head is the picture, without latent.
         mask: False opens all latent channels from the first step of the fit.
         modulation: False is a model without field.
         residual: The field predicts the samples and the backbone codes the difference; brings a
@@ -48,6 +49,7 @@ class Switches:
         context: False is a prior that does not read earlier channel groups.
     """
 
+    model: str = "innvc"
     mask: bool = True
     modulation: bool = True
     residual: bool = False
@@ -61,6 +63,13 @@ class Switches:
         Raises:
             UsageError: two switches exclude each other, or a base is unknown.
         """
+        if self.model not in ("innvc", "nvrc"):
+            raise UsageError(f"There is no model '{self.model}'.", "Choose innvc or nvrc.")
+        if self.model == "nvrc" and self != Switches("nvrc"):
+            raise UsageError(
+                "The model nvrc has no backbone and no latent to switch.",
+                "Leave out the switches of the method, or --model.",
+            )
         if self.residual and not self.modulation:
             raise UsageError(
                 "--residual uses the field, which --no-modulation removes.", "Give one of the two."
@@ -69,8 +78,13 @@ class Switches:
             raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")
 
 
-def make(name: str, clip: Clip, switches: Switches = Switches()) -> tuple[ModelConfig, FitConfig]:
+def make(
+    name: str, clip: Clip, switches: Switches = Switches(), lambda_: float = 1.0
+) -> tuple[ModelConfig, FitConfig]:
     """The configuration of a preset for a clip.
+
+    Args:
+        lambda_: Decides the size of a field that is the picture.
 
     Raises:
         UsageError: there is no such preset, or the switches exclude each other.
@@ -82,6 +96,8 @@ def make(name: str, clip: Clip, switches: Switches = Switches()) -> tuple[ModelC
         raise UsageError(
             f"There is no preset '{name}'.", f"Choose one of {', '.join(PRESETS)}."
         ) from None
+    if switches.model == "nvrc":
+        return _nvrc(name, clip, lambda_)
     return _switched(*preset(clip), clip, switches)
 
 
@@ -229,3 +245,36 @@ PRESETS: dict[str, Preset] = {
     "slow": _slow,
     "paper": _paper,
 }
+
+
+NVRC_STEPS = {"instant": 60, "fast": 800, "medium": 4000, "slow": 30_000}
+
+
+def _nvrc(name: str, clip: Clip, lambda_: float) -> tuple[ModelConfig, FitConfig]:
+    """The field as the picture (NVRC). Sizes follow the clip and the rate that lambda asks for."""
+    if name == "paper":
+        config, fit = _paper(clip)
+        config = ModelConfig(packing=1, base="identity", field=config.field, field_role="picture")
+        return config, changed(fit, learn=("field",), mask=(0.0, 0.0), batch_frames=1)
+    width = 16
+    rows, columns = -(-clip.height // 16), -(-clip.width // 16)
+    field = FieldConfig(
+        grid_size=(max(1, clip.frames // 4), rows << 2, columns << 2),
+        grid_channels=2,
+        grid_levels=3,
+        channels=(width, width, width),
+        depths=(1, 1, 1),
+        scales=(1, 2, 2),
+        expansion=2,
+        grid_stages=(2, 1, 0),
+    )
+    config = ModelConfig(field=field, field_role="picture")
+    fit = FitConfig(
+        steps=NVRC_STEPS[name],
+        learn=("field",),
+        batch_frames=2,
+        crop=1024,
+        rate=1.0,
+        warm_up=0.03,
+    )
+    return config, fit

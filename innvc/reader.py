@@ -14,8 +14,13 @@ from innvc.errors import UsageError
 from innvc.video.formats import Frame, VideoInfo, pixel_format
 
 if TYPE_CHECKING:
+    import torch
+
+    from innvc.bitstream.header import HeaderRecord
+    from innvc.bitstream.segment import ParameterRecord, SegmentRecord
     from innvc.decoder import SegmentDecoder
     from innvc.model.prior import Context
+    from innvc.picture_decoder import PictureDecoder
 
 
 class VideoReader(Sequence[Frame]):
@@ -59,6 +64,12 @@ class VideoReader(Sequence[Frame]):
             raise UsageError(
                 "The file has no field.", "Presets slow and paper, and --residual, have one."
             )
+        if header.model.field_role == "picture" and (layers is not None or only == "latent"):
+            self._reader.close()
+            raise UsageError(
+                "The file has no latent and no layers: its field is the picture.",
+                "Leave out --layers and --only.",
+            )
         if layers is not None and layers > len(header.model.layers):
             self._reader.close()
             count = len(header.model.layers)
@@ -72,6 +83,7 @@ class VideoReader(Sequence[Frame]):
         self._torch_planes = torch_planes
         self._segment = -1
         self._decoder: SegmentDecoder | None = None
+        self._picture: PictureDecoder | None = None
         self._packet = -1  # of the frames that are held
         self._frames: list[Frame] = []
         self._low: tuple[int, Context] | None = None  # packet number and its low-pass context
@@ -155,6 +167,9 @@ class VideoReader(Sequence[Frame]):
 
     def _load(self, segment: int, packet: int) -> None:
         """Decodes a packet, from the key packet before it where the last one is no help."""
+        if self._reader.header.model.field_role == "picture":
+            self._load_picture(segment, packet)
+            return
         if segment != self._segment or self._decoder is None:
             self._decoder = self._open_segment(segment)
             self._segment, self._packet, self._low = segment, -1, None
@@ -180,6 +195,14 @@ class VideoReader(Sequence[Frame]):
         self._frames = self._decoder.frames(packet, decoded.values, self._only != "latent")
         self._packet = packet
 
+    def _load_picture(self, segment: int, packet: int) -> None:
+        """Computes a packet's frames from the field, which is the whole model."""
+        if segment != self._segment or self._picture is None:
+            self._picture = self._open_picture(segment)
+            self._segment, self._packet = segment, -1
+        if packet != self._packet:
+            self._frames, self._packet = self._picture.frames(packet), packet
+
     def _previous(self, packet: int) -> Context | None:
         if self._low is not None and self._low[0] == packet - 1:
             return self._low[1]
@@ -187,18 +210,28 @@ class VideoReader(Sequence[Frame]):
 
     def _open_segment(self, segment: int) -> SegmentDecoder:
         from innvc.decoder import SegmentDecoder
+
+        return SegmentDecoder(*self._parts(segment))
+
+    def _open_picture(self, segment: int) -> PictureDecoder:
+        from innvc.picture_decoder import PictureDecoder
+
+        return PictureDecoder(*self._parts(segment))
+
+    def _parts(
+        self, segment: int
+    ) -> tuple[HeaderRecord, SegmentRecord, ParameterRecord, torch.device, bool]:
         from innvc.device import select
 
-        return SegmentDecoder(
-            self._reader.header,
-            self._reader.segment(segment),
-            self._reader.parameters(segment),
-            select(self._device),
-            self._exact,
-        )
+        reader = self._reader
+        record, parameters = reader.segment(segment), reader.parameters(segment)
+        return reader.header, record, parameters, select(self._device), self._exact
 
     def check_symbols(self, segment: int, packet: int) -> None:
         """Decodes all symbols of a packet, whose checksums must match; packets in order."""
+        if self._reader.header.model.field_role == "picture":
+            self._load_picture(segment, packet)
+            return
         if segment != self._segment or self._decoder is None:
             self._decoder = self._open_segment(segment)
             self._segment, self._packet, self._low = segment, -1, None

@@ -66,11 +66,13 @@ def packed_channels(pix_fmt: str, packing: int) -> int:
 def latent_channels(pix_fmt: str, model: ModelConfig) -> int:
     """Channels of the latent: each squeeze multiplies by four, the last stage has none.
 
+    A field that is the picture has no latent.
+
     Raises:
         UnsupportedError: the pixel format is unknown.
     """
     channels = packed_channels(pix_fmt, model.packing)
-    return channels * int(4 ** (model.stages - 1))
+    return channels * int(4 ** (model.stages - 1)) if model.field_role != "picture" else 0
 
 
 class HeaderRecord(Record, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError(f"layers sum to {sum(model.layers)}, groups are {len(model.groups)}")
     if len(model.layers) > MAX_LAYERS:
         raise ValueError(f"{len(model.layers)} layers are more than {MAX_LAYERS}")
+    if model.field_role == "picture" and (model.coupling or model.start):
+        raise ValueError("a field that is the picture has neither coupling nor starting point")
     if len(model.coupling) not in (0, model.stages - 1):
         raise ValueError(
             f"{len(model.coupling)} coupling widths for {model.stages} stages (none or one less)"
@@ -160,6 +164,16 @@ def validate_model(model: ModelConfig, channels: int) -> None:
             raise ValueError("channels, depths and scales of the field differ in length")
         if not field.channels:
             raise ValueError("the field has no stage")
+        if len(field.channels) != model.stages and (
+            model.field_role != "picture" or len(field.channels) > model.stages
+        ):
+            raise ValueError(f"{len(field.channels)} stages of the field for {model.stages}")
+        if len(field.grid_stages) not in (0, field.grid_levels):
+            raise ValueError("grid stages of the field and its grid levels differ in number")
+        if field.grid_stages and not {0} <= set(field.grid_stages) <= set(
+            range(len(field.channels))
+        ):
+            raise ValueError("grid stages of the field are not its stages, the first among them")
 
 
 def _parameter_estimate(model: ModelConfig) -> int:

@@ -182,6 +182,7 @@ def fit(
     seed: int = 0,
     seconds: float | None = None,
     samples: int,
+    objective: nn.Module | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> ParameterQuantiser:
@@ -192,6 +193,7 @@ def fit(
         fixed: The data are latents already: the transform is orthonormal and not fitted.
         seconds: Ends the fit by time as well as by steps.
         samples: Plane-0 samples of the segment, over which parameter bits are spread.
+        objective: Of a model that is not the usual one, with `forward` as that of `Objective`.
         report: Called after every step.
         stop: Asked before every step.
 
@@ -204,7 +206,9 @@ def fit(
     quantiser = ParameterQuantiser(model, config.learn)
     if not quantiser.learned:
         return quantiser
-    objective = Objective(model, plane_weights, lambda_, fixed).to(device)
+    if objective is None:
+        objective = Objective(model, plane_weights, lambda_, fixed)
+    objective.to(device)
     groups = quantiser.groups(config.rate)
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12)
     rates = [group["lr"] for group in optimiser.param_groups]

@@ -50,15 +50,15 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
     rows, columns = -(-height // stride), -(-width // stride)
     parameters: dict[str, int] = {}
     macs: dict[str, int] = {}
-    for part, elements, products in (
-        *_field(config.field, rows, columns),
-        *_head(config, packed.channels, rows * columns),
-        *_backbone(config, packed.channels, rows * columns),
-        *_prior(config.prior, sum(config.groups), len(config.groups), rows * columns),
-    ):
+    parts = [*_field(config.field, rows, columns)]
+    parts += _head(config, packed.channels, rows * columns)
+    if config.field_role != "picture":
+        parts += _backbone(config, packed.channels, rows * columns)
+        parts += _prior(config.prior, sum(config.groups), len(config.groups), rows * columns)
+        parts += [("steps", sum(config.groups) + LEVELS, 0)]
+    for part, elements, products in parts:
         parameters[part] = parameters.get(part, 0) + elements
         macs[part] = macs.get(part, 0) + products
-    parameters["steps"] = sum(config.groups) + LEVELS
     return Complexity(parameters, macs)
 
 
@@ -68,13 +68,13 @@ Counts = Iterator[tuple[str, int, int]]  # part, parameters, multiply-accumulate
 def _field(config: FieldConfig | None, rows: int, columns: int) -> Counts:
     if config is None:
         return
-    features = 0
+    entering = [0] * len(config.channels)  # grid channels that each stage reads
     for level in range(config.grid_levels):
         time, height, width = (max(1, n >> level) for n in config.grid_size)
         channels = config.grid_channels << level
-        features += channels
+        entering[config.grid_stages[level] if config.grid_stages else 0] += channels
         yield "grid", channels * time * height * width, 0
-    first = config.channels[0]
+    features, first = entering[0], config.channels[0]
     base = -(-rows // config.scales[0]) * -(-columns // config.scales[0])
     weights = 9 * features * first
     yield "stem", weights + first + LEVELS * first, weights * base
@@ -83,6 +83,9 @@ def _field(config: FieldConfig | None, rows: int, columns: int) -> Counts:
         positions = (rows << index) * (columns << index)
         if config.local_channels:
             yield _local(config, index, before)
+        if index and entering[index]:
+            weights = entering[index] * before
+            yield "entry", weights + before, weights * positions
         for _ in range(config.depths[index]):
             weights = _block(before, channels, config.expansion)
             yield "decoder", weights, weights * positions
@@ -90,9 +93,11 @@ def _field(config: FieldConfig | None, rows: int, columns: int) -> Counts:
 
 
 def _head(config: ModelConfig, channels: int, positions: int) -> Counts:
-    if config.field is not None and config.field_role != "modulation":
-        weights = config.field.channels[-1] * channels
-        yield "head", weights + channels, weights * positions << 2 * (config.stages - 1)
+    field = config.field
+    if field is not None and config.field_role != "modulation":
+        channels <<= 2 * (config.stages - len(field.channels))
+        weights = field.channels[-1] * channels
+        yield "head", weights + channels, weights * positions << 2 * (len(field.channels) - 1)
 
 
 def _local(config: FieldConfig, index: int, out_channels: int) -> tuple[str, int, int]:

@@ -68,7 +68,10 @@ class ConditioningField(nn.Module):
             nn.Parameter(torch.zeros(config.grid_channels << level, *_halved(config, level)))
             for level in range(config.grid_levels)
         )
-        grid_channels = sum(len(grid) for grid in self.grid)
+        self.entered = config.grid_stages or (0,) * config.grid_levels
+        grid_channels = sum(
+            len(grid) for grid, at in zip(self.grid, self.entered, strict=True) if at == 0
+        )
         self.stem = nn.Conv2d(grid_channels, config.channels[0], 3, padding=1)
         self.level = nn.Parameter(torch.zeros(LEVELS, config.channels[0]))
         self.stages = nn.ModuleList(_Stage(config, index) for index in range(stages))
@@ -79,13 +82,17 @@ class ConditioningField(nn.Module):
         rows = _plan(self.config, window.top, window.rows, window.height)
         columns = _plan(self.config, window.left, window.columns, window.width)
         level = self.level[window.level][:, :, None, None]
-        sampled = self._sample(window.time, rows.stem, columns.stem)
-        x = self.stem(sampled) + level
+        x = self.stem(self._sample(0, window.time, rows.stem, columns.stem)) + level
         at = rows.stem.span, columns.stem.span
         maps = []
-        for stage, row, column in zip(self.stages, rows.stages, columns.stages, strict=True):
+        for k, stage in enumerate(self.stages):
+            row, column = rows.stages[k], columns.stages[k]
             x = _cut(x, at, (row.source, column.source))
-            x = stage(x, row, column, window.time)
+            entering = None
+            if k and k in self.entered:
+                spans = _Base(row.inner, window.height << k), _Base(column.inner, window.width << k)
+                entering = self._sample(k, window.time, *spans)
+            x = stage(x, row, column, window.time, entering)
             at = row.inner, column.inner
             maps.append(_cut(x, at, (row.wanted, column.wanted)).to(self.level.dtype))
         return maps[::-1]
@@ -95,10 +102,12 @@ class ConditioningField(nn.Module):
         assert self.head is not None
         return self.head(self(window)[0])
 
-    def _sample(self, time: Tensor, rows: _Base, columns: _Base) -> Tensor:
-        """The grid's levels, trilinear at a time and at base positions: [N, sum C, h, w]."""
+    def _sample(self, stage: int, time: Tensor, rows: _Base, columns: _Base) -> Tensor:
+        """The grid levels that enter a stage, trilinear at times and positions: [N, C, h, w]."""
         levels = []
-        for grid in self.grid:
+        for grid, at in zip(self.grid, self.entered, strict=True):
+            if at != stage:
+                continue
             x = _interpolate(grid, 1, time)
             x = _interpolate(x, 2, rows.centres(x.device))
             levels.append(_interpolate(x, 3, columns.centres(x.device)))
@@ -106,7 +115,7 @@ class ConditioningField(nn.Module):
 
 
 class _Stage(nn.Module):
-    """LayerNorm, upsampling, local grid, ConvNeXt blocks."""
+    """LayerNorm, upsampling, local grid, grid levels that enter here, ConvNeXt blocks."""
 
     def __init__(self, config: FieldConfig, index: int) -> None:
         super().__init__()
@@ -114,6 +123,12 @@ class _Stage(nn.Module):
         self.scale = config.scales[index]
         self.norm = LayerNorm()
         self.local = _LocalGrid(config, index, before) if config.local_channels else None
+        entering = sum(
+            config.grid_channels << level
+            for level, stage in enumerate(config.grid_stages)
+            if stage == index > 0
+        )
+        self.entry = nn.Conv2d(entering, before, 1) if entering else None
         self.blocks = nn.Sequential(
             *(
                 ConvNeXtBlock(before if i == 0 else channels, channels, config.expansion)
@@ -121,8 +136,10 @@ class _Stage(nn.Module):
             )
         )
 
-    def forward(self, x: Tensor, rows: _Step, columns: _Step, time: Tensor) -> Tensor:
-        """Features at the source span to features at the inner span."""
+    def forward(
+        self, x: Tensor, rows: _Step, columns: _Step, time: Tensor, entering: Tensor | None
+    ) -> Tensor:
+        """Features at the source span, and grid levels at the inner span, to features there."""
         if self.scale > 1:
             x = F.interpolate(self.norm(x), scale_factor=float(self.scale), mode="bilinear")
         else:
@@ -131,6 +148,8 @@ class _Stage(nn.Module):
         x = _cut(x, at, (rows.inner, columns.inner))
         if self.local is not None:
             x = x + self.local(time, rows.inner, columns.inner)
+        if self.entry is not None and entering is not None:
+            x = x + self.entry(entering)
         return self.blocks(x)
 
 
@@ -171,7 +190,7 @@ class _Step(NamedTuple):
 
 
 class _Base(NamedTuple):
-    """Base positions that the stem reads, of a picture with `size` of them."""
+    """Positions at which grids are read, of a picture with `size` of them."""
 
     span: Span
     size: int
