@@ -39,9 +39,9 @@ FIELD = FieldConfig(
     grid_size=(2, 3, 4),
     grid_channels=4,
     grid_levels=2,
-    channels=(8, 8),
-    depths=(1, 1),
-    scales=(1, 2),
+    channels=(8, 8, 4),
+    depths=(1, 1, 1),
+    scales=(1, 2, 2),
 )
 MODEL = ModelConfig(
     stages=3, gop=4, groups=(32, 32, 32), layers=(1, 2), coupling=(0, 16), field=FIELD
