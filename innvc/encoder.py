@@ -136,7 +136,7 @@ class SegmentEncoder:
             report=count,
             stop=stop,
         )
-        return parameters.write_record(quantiser.coded(self.model)), taken
+        return parameters.write_record(quantiser.coded(self.model), self.model), taken
 
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Codes the packets with the decoded parameters, as the decoder will read them."""

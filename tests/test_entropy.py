@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from innvc.bitstream import make_tables, parameters, tables
+from innvc.bitstream import make_tables, tables
 from innvc.bitstream.coder import SYMBOL_LIMIT, Decoder, Encoder
 from innvc.bitstream.latent import ExactPrior, code_packet
-from innvc.bitstream.parameters import CodedTensor
 from innvc.config import ModelConfig, PriorConfig
 from innvc.errors import CorruptError, UnsupportedError
 from innvc.model import start
@@ -110,29 +109,6 @@ def test_random_bytes_never_crash_the_decoder():
                 assert Decoder(random.bytes(length)).code(scale).dtype == np.int32
             except CorruptError:
                 pass
-
-
-def test_parameters_round_trip():
-    random = np.random.default_rng(3)
-    tensors = {
-        "unchanged": CodedTensor(np.zeros(1000, np.int32), 0),
-        "sparse": CodedTensor((random.random(5000) < 0.01).astype(np.int32) * -3, 7),
-        "dense": CodedTensor(random.normal(0, 40, 3000).round().astype(np.int32), 15),
-        "huge": CodedTensor(np.array([1 << 22, -(1 << 22), 0, 1], np.int32), 3),
-        "one": CodedTensor(np.array([-1], np.int32), 1),
-        "none": CodedTensor(np.zeros(0, np.int32), 0),
-    }
-    data = parameters.encode(tensors)
-    decoded = parameters.decode(data, {name: len(t.steps) for name, t in tensors.items()})
-    assert list(decoded) == list(tensors)
-    for name, tensor in tensors.items():
-        assert np.array_equal(decoded[name].steps, tensor.steps), name
-        assert decoded[name].exponent == tensor.exponent
-
-
-def test_unchanged_parameters_cost_a_bit_each():
-    tensors = {str(i): CodedTensor(np.zeros(100, np.int32), 0) for i in range(64)}
-    assert len(parameters.encode(tensors)) <= 8
 
 
 def model_of(hidden=2, temporal=True, energy=True, stages=2):

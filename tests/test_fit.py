@@ -123,7 +123,7 @@ def test_parameters_at_their_start_cost_almost_nothing():
     made = encoder(crop(1), TABLES)
     quantiser = ParameterQuantiser(made.model, ("prior", "step"))
     assert sum(rate.item() for rate in quantiser.rates().values()) < 60
-    assert not any(t.steps.any() for t in quantiser.coded(made.model).values())
+    assert not any(t.values.any() for t in quantiser.coded(made.model).values())
 
 
 def cost(made: SegmentEncoder, frames: list[Frame]) -> float:

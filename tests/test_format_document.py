@@ -4,6 +4,7 @@ Plain integers of Python, no constriction and no network: sections 9 to 13.
 """
 
 import io
+import itertools
 import re
 import zlib
 from importlib.resources import files
@@ -17,12 +18,14 @@ from helpers import make_clip
 
 import innvc
 from innvc.bitstream import parameters
-from innvc.bitstream.parameters import CodedTensor
+from innvc.bitstream.grids import CodedGrid
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.tables import SHA256, frequencies
+from innvc.bitstream.weights import Axes, CodedTensor
 from innvc.decoder import SegmentDecoder
 from innvc.model import starting_points
 from innvc.model.model import InnvcModel, SampleLayout, kind_of
+from innvc.model.parameter_layout import block_counts, matrix_of
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 BITS64 = (1 << 64) - 1
@@ -88,21 +91,149 @@ class RangeDecoder:
         return found
 
 
-def read_tensor(coder, n):
-    """Section 9, "Code of a tensor"."""
+def step(index):
+    """S(k) x 2^-20 of section 9, "Steps and vectors"."""
+    k = min(max(int(index), 0), 63)
+    size = int(2 ** ((k + 20) / 4))
+    while (2 * size + 1) ** 4 <= 2 ** (k + 24):
+        size += 1
+    return size
+
+
+def read_vector(coder, n):
+    """Section 9, "Steps and vectors"."""
     if not coder.number(1):
-        return np.zeros(n)
-    exponent, first, second = coder.number(4), coder.number(6), coder.number(6)
-    signs = coder.call([first] * n)
-    rest = iter(coder.call([second] * sum(s != 0 for s in signs)))
-    steps = []
-    for sign in signs:
-        if sign:
-            r = next(rest)
-            steps.append((1 if sign > 0 else -1) * (2 * r + 1 if r >= 0 else -2 * r))
-        else:
-            steps.append(0)
-    return np.array(steps) * 2.0**-exponent
+        return [0] * n
+    running, shift = coder.number(1), coder.number(3)
+    mean, table = coder.number(8) - 128, coder.number(6)
+    symbols = coder.call([table] * n)
+    if running:
+        symbols = list(itertools.accumulate(symbols))
+    return [(mean + symbol) * 2**shift for symbol in symbols]
+
+
+def table(index):
+    return min(max(index, 0), 63)
+
+
+def places(name, shape, chosen):
+    """Rows, columns, and those of each coded element: section 9, "Code of a tensor"."""
+    if name.endswith(".skew"):
+        c = next(c for c in range(1, 10000) if c * (c - 1) // 2 == shape[0])
+        return c, c, [(i, j) for i in range(c) for j in range(i + 1, c)]
+    last = name.startswith("prior.") and not name.startswith("prior.hidden")
+    n = int(np.prod(shape))
+    columns = n if len(shape) == 1 else shape[-1] if last else n // shape[0]
+    every = [divmod(i, columns) for i in range(n)]
+    return n // columns, columns, [every[i] for i in np.flatnonzero(chosen)]
+
+
+def read_tensor(coder, rows, columns, where):
+    """Section 9, "Code of a tensor": differences of the elements at `where`."""
+    if not coder.number(1):
+        return np.zeros(len(where))
+    k, split, a = coder.number(6), coder.number(1), coder.number(6)
+    b = coder.number(6) if split else None
+    if coder.number(1):
+        p, q, f, g = (read_vector(coder, n) for n in (rows, columns, rows, columns))
+    else:
+        p, q, f, g = [0] * rows, [0] * columns, [0] * rows, [0] * columns
+    offsets = [f[i] + g[j] - p[i] - q[j] for i, j in where]
+    values = coder.call([table(a + offset) for offset in offsets])
+    if split:
+        signs = [(v > 0) - (v < 0) for v in values]
+        chosen = [offset for sign, offset in zip(signs, offsets, strict=True) if sign]
+        rest = iter(coder.call([table(b + offset) for offset in chosen]))
+        magnitudes = [(2 * r + 1 if r >= 0 else -2 * r) for r in rest]
+        magnitudes = iter(magnitudes)
+        values = [sign * next(magnitudes) if sign else 0 for sign in signs]
+    steps = [step(k + p[i] + q[j]) for i, j in where]
+    return np.array([v * s / 2**20 for v, s in zip(values, steps, strict=True)])
+
+
+def read_grids(coder, shapes):
+    """Section 9, "Code of the grids": differences of each level."""
+    levels, coarser = [], None
+    for shape in reversed(shapes):
+        value = read_level(coder, shape, coarser)
+        levels.insert(0, value.astype(np.float64) / 2**20)
+        coarser = value
+    return levels
+
+
+def read_level(coder, shape, coarser):
+    channels, length, height, width = shape
+    value = np.zeros(shape, dtype=object)
+    if not coder.number(1):
+        return value
+    k, a = coder.number(6), coder.number(6)
+    blocks = (channels, -(-length // 16), -(-height // 8), -(-width // 8))
+    offsets = np.array(read_vector(coder, int(np.prod(blocks)))).reshape(blocks)
+    f = read_vector(coder, channels)
+    change = iter(read_vector(coder, 112))
+    bias = [next(change) for _ in range(8)]
+    log_weight = [[s + next(change) for s in (200, 200, 250, 100)] for _ in range(8)]
+    mean_weight = [[next(change) for _ in range(3)] for _ in range(8)]
+    key = zlib.crc32(b"grid_prior.hidden")
+    raw = [r for block in range(8) for r in philox(key, block + 1)]
+    start = iter([((r >> 32) * 1025 >> 32) - 512 for r in raw])
+    hidden = [[next(start) + next(change) for _ in range(4)] for _ in range(8)]
+    hidden_bias = [next(change) for _ in range(8)]
+    output = [next(change) for _ in range(8)]
+
+    def at(t, y, x, c):
+        if 0 <= t < length and 0 <= y < height and 0 <= x < width:
+            return min(max(value[c, t, y, x], -(2**24)), 2**24)
+        return 0
+
+    for turn, (first, stride) in enumerate([(0, 8), (4, 8), (2, 4), (1, 2)]):
+        for odd in (0, 1):
+            places = [
+                (c, t, y, x)
+                for c in range(channels)
+                for t in range(first, length, stride)
+                for y in range(height)
+                for x in range(width)
+                if (y + x) % 2 == odd
+            ]
+            indexes, means, sizes = [], [], []
+            for c, t, y, x in places:
+                size = step(k + offsets[c, t // 16, y // 8, x // 8])
+
+                def sixteenth(amount, divisor=1, size=size):
+                    return min(max(16 * amount // (divisor * size), -LIMIT), LIMIT)
+
+                d = stride // 2
+                before, after = (at(t - d, y, x, c), at(t + d, y, x, c)) if turn else (0, 0)
+                near = [at(t, y + i, x + j, c) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+                near = near if odd else [0]
+                coarse = 0
+                if coarser is not None:
+                    size_of = coarser.shape
+                    u = [min(i // 2, n - 1) for i, n in zip((t, y, x), size_of[1:], strict=True)]
+                    coarse = sum(min(abs(v), 2**24) for v in coarser[:, *u]) // size_of[0]
+                logs = [
+                    log(sixteenth(abs(before))),
+                    log(sixteenth(abs(after))),
+                    log(sixteenth(sum(map(abs, near)), 4)),
+                    log(sixteenth(coarse)),
+                ]
+                values = [sixteenth(before), sixteenth(after), sixteenth(sum(near), 4)]
+                p = 2 * turn + odd
+                total = bias[p] + sum(m * n for m, n in zip(log_weight[p], logs, strict=True))
+                for i in range(8):
+                    inner = hidden_bias[i] + sum(
+                        m * n for m, n in zip(hidden[i], logs, strict=True)
+                    )
+                    total += output[i] * min(max(0, inner) // 1024, 32767)
+                indexes.append(table(a + f[c] + total // 1024))
+                mean = sum(m * n for m, n in zip(mean_weight[p], values, strict=True))
+                means.append((mean + 8192) // 16384)
+                sizes.append(size)
+            symbols = coder.call(indexes)
+            for place, symbol, mean, size in zip(places, symbols, means, sizes, strict=True):
+                value[place] = (symbol + mean) * size
+    return value
 
 
 THRESHOLDS = []
@@ -208,12 +339,12 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
     of = np.repeat(np.arange(len(groups)), groups)
     earlier = of[None] < of[:, None]
     values = {n: p.detach().numpy().copy() for n, p in start.items()}
-    for kind in ("side", "grid", "weights"):
+    for kind in ("side", "weights"):
         coder = RangeDecoder(getattr(record, kind))
         for tensor in [n for n in values if kind_of(n) == kind]:
             masked = tensor in ("prior.spectral", "prior.surround", "prior.predict_mean")
             chosen = earlier if masked else np.ones(values[tensor].shape, bool)
-            change = read_tensor(coder, int(chosen.sum()))
+            change = read_tensor(coder, *places(tensor, chosen.shape, chosen.ravel()))
             values[tensor][chosen] += change.astype(np.float32)
     decoded = decoder.model.state_dict()
     moved = 0
@@ -237,22 +368,65 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
     assert len(packets) == 2
 
 
-def test_a_second_decoder_reads_the_same_parameters():
+AXES = {
+    "none": {},
+    "scales": {"scale_axes": Axes(np.arange(-3, 4), np.arange(30) % 5)},
+    "steps": {"step_axes": Axes(rows=-(np.arange(7) ** 2)), "tables": (22,)},
+    "all": {
+        "step_axes": Axes(np.arange(7), 2 * np.arange(30)),
+        "scale_axes": Axes(np.arange(7) % 3, -4 * (np.arange(30) % 7)),
+    },
+}
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("name", ["field.a", "prior.temporal", "prior.hidden_weight", "a.skew"])
+def test_a_second_decoder_reads_the_same_parameters(name, axes):
     random = np.random.default_rng(4)
+    shape = {"prior.temporal": (7, 1, 30), "a.skew": (21,)}.get(name, (7, 3, 2, 5))
+    matrix = matrix_of(name, shape)
     steps = [
-        np.zeros(50),
-        random.laplace(0, 1, 300),
-        random.laplace(0, 500, 200) * (random.random(200) < 0.1),
-        np.array([-1, 2, -3, 1 << 20, -(1 << 22), 0]),
+        np.zeros(len(matrix)),
+        random.laplace(0, 1, len(matrix)),
+        random.laplace(0, 500, len(matrix)) * (random.random(len(matrix)) < 0.1),
+        np.resize([-1, 2, -3, 1 << 20, -(1 << 22), 0], len(matrix)),
     ]
-    tensors = {
-        str(i): CodedTensor(values.round().astype(np.int32), 3 * i)
-        for i, values in enumerate(steps)
-    }
-    coder = RangeDecoder(parameters.encode(tensors))
-    for tensor in tensors.values():
-        expected = tensor.steps * 2.0**-tensor.exponent
-        assert np.array_equal(read_tensor(coder, len(tensor.steps)), expected)
+    options = {"tables": (12, 30), **AXES[axes]}
+    if name == "a.skew":  # as many columns as rows
+        for key in {"step_axes", "scale_axes"} & options.keys():
+            options[key] = Axes(options[key].rows, options[key].columns[:7])
+    tensors = [
+        CodedTensor(v.round().astype(np.int32), 21 * i, **options) for i, v in enumerate(steps)
+    ]
+    coder = RangeDecoder(parameters.encode(tensors, [matrix] * len(tensors)))
+    for tensor in tensors:
+        expected = tensor.differences(matrix)
+        found = read_tensor(coder, *places(name, shape, np.ones(shape, bool).ravel()))
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 9, 3, 4), (1, 18, 9, 5)])
+def test_a_second_decoder_reads_the_same_grids(shape):
+    random = np.random.default_rng(5)
+    shapes = [(shape[0] << level, *(max(1, n >> level) for n in shape[1:])) for level in range(3)]
+    grids = []
+    for level, size in enumerate(shapes):
+        blocks = (size[0], *block_counts(size[1:]))
+        values = random.laplace(0, 3, size).round().astype(np.int64)
+        values[random.random(size) < 0.02] *= 100_000
+        weights = random.integers(-900, 900, 112)
+        grids.append(
+            CodedGrid(
+                values * (level != 1),
+                *(40, 24),
+                random.integers(-9, 9, blocks),
+                random.integers(-5, 5, size[0]),
+                weights,
+            )
+        )
+    coder = RangeDecoder(parameters.encode_grids(grids))
+    for found, grid in zip(read_grids(coder, shapes), grids, strict=True):
+        assert np.array_equal(found, grid.differences())
 
 
 def philox(key, block):

@@ -1,125 +1,117 @@
-"""Quantised parameters: integers times a power of two, as differences from the starting point.
+"""The parameters of a segment: three coded strings to differences from the start values, and back.
 
-Each tensor has its step 2^-e and two table indexes. The signs of all elements (-1, 0, 1) are coded
-under the first table, the magnitudes beyond 1 of the others under the second. A tensor at its
-start value costs one bit. docs/format.md has the layout.
+Elements are coded under integer tables whose indexes are described by smaller integer vectors,
+which are coded with a few numbers each in turn. docs/format.md has the layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from innvc.bitstream import tables
 from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.grids import CodedGrid, Shape, code_grids
 from innvc.bitstream.segment import ParameterRecord
+from innvc.bitstream.weights import CodedTensor, code_tensor
 from innvc.model.model import InnvcModel, kind_of
+from innvc.model.parameter_layout import Matrix, matrix_of
 
-EXPONENT_BITS = 4
-TABLE_BITS = 6
-
-
-@dataclass(frozen=True)
-class CodedTensor:
-    """Differences from the start value: `steps` times 2^-`exponent`, flat, in coding order."""
-
-    steps: np.ndarray  # int32 [n]
-    exponent: int  # 0..15
+KINDS = ("side", "grid", "weights")
+Coded = Mapping[str, CodedTensor | CodedGrid]
 
 
-def encode(tensors: Mapping[str, CodedTensor]) -> bytes:
-    """Codes tensors in the order of the mapping."""
+def encode(tensors: Sequence[CodedTensor], matrices: Sequence[Matrix]) -> bytes:
+    """Codes tensors in their order."""
     coder = Encoder()
-    for tensor in tensors.values():
-        changed = bool(tensor.steps.any())
-        coder.integers(1, np.array([changed]))
-        if not changed:
-            continue
-        signs = np.sign(tensor.steps)
-        rest = _fold(np.abs(tensor.steps[signs != 0]) - 1)
-        first, second = _best_table(signs), _best_table(rest)
-        coder.integers(EXPONENT_BITS, np.array([tensor.exponent]))
-        coder.integers(TABLE_BITS, np.array([first, second]))
-        coder.code(np.full(len(signs), first, np.uint8), signs)
-        coder.code(np.full(len(rest), second, np.uint8), rest)
+    for tensor, matrix in zip(tensors, matrices, strict=True):
+        code_tensor(coder, matrix, tensor)
     return coder.finish()
 
 
-def decode(data: bytes, sizes: Mapping[str, int]) -> dict[str, CodedTensor]:
-    """Reads tensors of the given element counts.
+def decode(data: bytes, matrices: Sequence[Matrix]) -> list[CodedTensor]:
+    """Reads tensors.
 
     Raises:
         CorruptError: the data is not a valid code.
     """
     coder = Decoder(data)
-    tensors = {}
-    for name, size in sizes.items():
-        if not coder.integers(1, 1)[0]:
-            tensors[name] = CodedTensor(np.zeros(size, np.int32), 0)
-            continue
-        exponent = int(coder.integers(EXPONENT_BITS, 1)[0])
-        first, second = coder.integers(TABLE_BITS, 2)
-        steps = coder.code(np.full(size, first, np.uint8))
-        nonzero = steps != 0
-        rest = coder.code(np.full(int(nonzero.sum()), second, np.uint8))
-        steps[nonzero] = np.sign(steps[nonzero]) * (_unfold(rest) + 1)
-        tensors[name] = CodedTensor(steps, exponent)
-    return tensors
+    return [code_tensor(coder, matrix, None) for matrix in matrices]
 
 
-def _fold(magnitude: np.ndarray) -> np.ndarray:
-    """0, 1, 2, 3, 4 ... to 0, -1, 1, -2, 2 ...: magnitudes under a symmetric table."""
-    return np.where(magnitude % 2, -(magnitude + 1) // 2, magnitude // 2).astype(np.int32)
+def encode_grids(grids: Sequence[CodedGrid]) -> bytes:
+    """Codes the levels of a feature grid, given from fine to coarse."""
+    coder = Encoder()
+    code_grids(coder, [grid.values.shape for grid in grids], grids)
+    return coder.finish()
 
 
-def _unfold(symbol: np.ndarray) -> np.ndarray:
-    return np.where(symbol < 0, -2 * symbol - 1, 2 * symbol)
+def decode_grids(data: bytes, shapes: Sequence[Shape]) -> list[CodedGrid]:
+    """Reads the levels of a feature grid.
+
+    Raises:
+        CorruptError: the data is not a valid code.
+    """
+    return code_grids(Decoder(data), shapes, None)
 
 
-def _best_table(symbols: np.ndarray) -> int:
-    """The table under which the symbols cost least."""
-    if not symbols.size:
-        return 0
-    values, counts = np.unique(np.abs(symbols), return_counts=True)
-    best, least = 0, np.inf
-    for index, bits in enumerate(tables.bits()):
-        half = len(bits) // 2
-        outside = values > half
-        escape = 24 + 8 + 2 * np.log2(np.maximum(values, 1))
-        cost = np.where(outside, escape, bits[half + np.minimum(values, half)])
-        total = float((cost * counts).sum())
-        if total < least:
-            best, least = index, total
-    return best
-
-
-KINDS = ("side", "grid", "weights")
-
-
-def write_record(tensors: Mapping[str, CodedTensor]) -> ParameterRecord:
-    """Codes all parameters of a model, by kind, each kind in the model's order."""
-    coded = {
-        kind: encode({n: t for n, t in tensors.items() if kind_of(n) == kind}) for kind in KINDS
+def matrices(model: InnvcModel) -> dict[str, Matrix]:
+    """Rows and columns of all parameters but the grids, in coding order."""
+    masks = {name: mask.cpu().numpy() for name, mask in model.coding_masks().items()}
+    return {
+        name: matrix_of(name, tuple(parameter.shape), masks.get(name))
+        for name, parameter in model.named_parameters()
+        if kind_of(name) != "grid"
     }
-    return ParameterRecord(**coded)
+
+
+def write_record(coded: Coded, model: InnvcModel) -> ParameterRecord:
+    """Codes all parameters of a model, by kind, each kind in the model's order."""
+    strings = {}
+    all_matrices = matrices(model)
+    for kind in KINDS:
+        names = [n for n in dict(model.named_parameters()) if kind_of(n) == kind]
+        tensors = [coded[name] for name in names]
+        if kind == "grid":
+            strings[kind] = encode_grids(tensors) if tensors else b""
+        else:
+            strings[kind] = encode(tensors, [all_matrices[name] for name in names])
+    return ParameterRecord(**strings)
 
 
 @torch.no_grad()
 def read_record(record: ParameterRecord, model: InnvcModel) -> None:
-    """Adds the coded differences to a model at its start values."""
-    masks = model.coding_masks()
+    """Adds the coded differences to a model at its start values.
+
+    Raises:
+        CorruptError: the data is not a valid code.
+    """
     parameters = dict(model.named_parameters())
+    all_matrices, masks = matrices(model), model.coding_masks()
     for kind in KINDS:
         names = [n for n in parameters if kind_of(n) == kind]
-        sizes = {n: int(masks[n].sum()) if n in masks else parameters[n].numel() for n in names}
-        for name, tensor in decode(getattr(record, kind), sizes).items():
-            difference = torch.from_numpy(tensor.steps * 2.0**-tensor.exponent)
-            flat = parameters[name].view(-1)
-            difference = difference.to(flat.device, flat.dtype)
-            if name in masks:
-                flat[masks[name]] += difference
-            else:
-                flat += difference
+        data = getattr(record, kind)
+        if kind == "grid":
+            grids = decode_grids(data, [tuple(parameters[n].shape) for n in names])
+            changes = [grid.differences().ravel() for grid in grids]
+        else:
+            shapes = [all_matrices[n] for n in names]
+            changes = [
+                tensor.differences(matrix)
+                for tensor, matrix in zip(decode(data, shapes), shapes, strict=True)
+            ]
+        for name, change in zip(names, changes, strict=True):
+            if change.any():
+                add(parameters[name], change, masks.get(name))
+
+
+@torch.no_grad()
+def add(parameter: torch.Tensor, change: np.ndarray, mask: torch.Tensor | None) -> None:
+    """Adds coded differences, rounded to the parameter's float32, to its coded elements."""
+    flat = parameter.view(-1)
+    difference = torch.from_numpy(change).to(flat.device, flat.dtype)
+    if mask is None:
+        flat += difference
+    else:
+        flat[mask] += difference

@@ -8,8 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream.parameters import CodedTensor
+from innvc.bitstream.grids import CodedGrid
+from innvc.bitstream.parameters import matrices
+from innvc.bitstream.weights import Axes, CodedTensor
+from innvc.fit.grid_code import choose_grids, fit_priors
+from innvc.fit.parameter_code import choose
+from innvc.model.grid_prior import GridPrior
 from innvc.model.model import InnvcModel, kind_of
+from innvc.model.parameter_layout import step_index
 from innvc.model.quantisation import round_ste
 
 T = TypeVar("T")
@@ -109,17 +115,26 @@ class ParameterQuantiser:
         return {kind: torch.as_tensor(total) for kind, total in totals.items()}
 
     @torch.no_grad()
-    def coded(self, model: InnvcModel) -> dict[str, CodedTensor]:
-        """The integers to code for every parameter, in the model's order."""
-        tensors = {}
+    def coded(self, model: InnvcModel) -> dict[str, CodedTensor | CodedGrid]:
+        """What to code for every parameter, in the model's order."""
+        shapes = matrices(model)
+        tensors: dict[str, CodedTensor | CodedGrid] = {}
         for name, parameter in model.named_parameters():
+            steps = torch.zeros_like(parameter)
             if name in self.learned:
-                steps = torch.floor(self._offset(name, parameter) + 0.5).flatten()
-                if name in self.masks:
-                    steps = steps[self.masks[name]]
-                values = steps.cpu().numpy().astype(np.int32)
-            else:
-                count = int(self.masks[name].sum()) if name in self.masks else parameter.numel()
-                values = np.zeros(count, np.int32)
-            tensors[name] = CodedTensor(values, exponent_of(name))
+                steps = torch.floor(self._offset(name, parameter) + 0.5)
+            index = step_index(exponent_of(name))
+            if kind_of(name) == "grid":
+                tensors[name] = CodedGrid(steps.cpu().numpy().astype(np.int64), index)
+                continue
+            values = steps.flatten()
+            if name in self.masks:
+                values = values[self.masks[name]]
+            tensors[name] = choose(
+                values.cpu().numpy().astype(np.int32), shapes[name], index, Axes()
+            )
+        grids = {name: t for name, t in tensors.items() if isinstance(t, CodedGrid)}
+        priors = [GridPrior() for _ in grids]
+        fit_priors(list(grids.values()), priors)
+        tensors.update(zip(grids, choose_grids(list(grids.values()), priors), strict=True))
         return tensors
