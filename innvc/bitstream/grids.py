@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 import torch
 
-from innvc.bitstream.vectors import TABLE_BITS, Coder, code_symbols, code_vector, number
+from innvc.bitstream.vectors import TABLE_BITS, Coder, code_symbols, code_vector, given, number
 from innvc.bitstream.weights import STEP_BITS
 from innvc.errors import CorruptError
 from innvc.model.grid_prior import TURNS, WEIGHT_LIMIT, GridPrior, activity, gather, turn_slices
@@ -52,28 +52,28 @@ class CodedGrid:
 
     def step_of(self) -> np.ndarray:
         """Quantisation step of each element in units of 2^-20, int64 [C, T, H, W]."""
-        channels, *shape = self.values.shape
+        channels, time, height, width = self.values.shape
         offsets = self.step_offsets
         if not offsets.size:
-            offsets = np.zeros((channels, *block_counts(shape)), np.int64)
+            offsets = np.zeros((channels, *block_counts((time, height, width))), np.int64)
         indexes = (self.step + offsets).clip(0, STEP_LEVELS - 1)
-        return over_blocks(step_sizes()[indexes], tuple(shape))
+        return over_blocks(step_sizes()[indexes], (time, height, width))
 
     def differences(self) -> np.ndarray:
         """The coded differences, float64 [C, T, H, W], all exact."""
-        return self.values * self.step_of() * 2.0**-STEP_UNIT_BITS
+        differences: np.ndarray = self.values * self.step_of() * 2.0**-STEP_UNIT_BITS
+        return differences
 
     def prior(self) -> GridPrior:
         """The context model in float64."""
         prior = GridPrior()
         parameters = list(prior.parameters())
         if self.weights.size:
-            flat = torch.from_numpy(self.weights * 2.0**-WEIGHT_BITS)
+            flat = torch.from_numpy(self.weights * 2.0**-WEIGHT_BITS).float()
+            parts = torch.split(flat, [p.numel() for p in parameters])
             with torch.no_grad():
-                for parameter, part in zip(
-                    parameters, flat.split([p.numel() for p in parameters]), strict=True
-                ):
-                    parameter += part.view_as(parameter).float()
+                for parameter, part in zip(parameters, parts, strict=True):
+                    parameter.add_(part.view_as(parameter))
         return prior.double()
 
 
@@ -100,21 +100,22 @@ def code_grids(
 def _code_level(
     coder: Coder, shape: Shape, grid: CodedGrid | None, coarser: np.ndarray | None
 ) -> CodedGrid:
-    given = grid is not None
-    if not number(coder, 1, int(grid.values.any()) if given else None):
+    if not number(coder, 1, given(grid, lambda g: int(g.values.any()))):
         return CodedGrid(np.zeros(shape, np.int64))
-    step = number(coder, STEP_BITS, grid.step if given else None)
-    scale = number(coder, TABLE_BITS, grid.scale if given else None)
+    step = number(coder, STEP_BITS, given(grid, lambda g: g.step))
+    scale = number(coder, TABLE_BITS, given(grid, lambda g: g.scale))
     blocks = (shape[0], *block_counts(shape[1:]))
     sizes = {"step_offsets": blocks, "scale_offsets": shape[:1], "weights": (WEIGHTS,)}
     vectors = {}
     for name, size in sizes.items():
-        values = getattr(grid, name).ravel() if given else None
+        values = None if grid is None else getattr(grid, name).ravel()
         if values is not None and not values.size:
             values = np.zeros(prod(size), np.int64)
         vectors[name] = code_vector(coder, prod(size), values).reshape(size)
-    coded = CodedGrid(grid.values if given else np.zeros(shape, np.int64), step, scale, **vectors)
-    _code_elements(coder, coded, coarser, given)
+    coded = CodedGrid(
+        np.zeros(shape, np.int64) if grid is None else grid.values, step, scale, **vectors
+    )
+    _code_elements(coder, coded, coarser, grid is not None)
     return coded
 
 

@@ -72,10 +72,11 @@ def write_record(coded: Coded, model: InnvcModel) -> ParameterRecord:
     all_matrices = matrices(model)
     for kind in KINDS:
         names = [n for n in dict(model.named_parameters()) if kind_of(n) == kind]
-        tensors = [coded[name] for name in names]
         if kind == "grid":
-            strings[kind] = encode_grids(tensors) if tensors else b""
+            grids = [t for name in names if isinstance(t := coded[name], CodedGrid)]
+            strings[kind] = encode_grids(grids)
         else:
+            tensors = [t for name in names if isinstance(t := coded[name], CodedTensor)]
             strings[kind] = encode(tensors, [all_matrices[name] for name in names])
     return ParameterRecord(**strings)
 
@@ -93,7 +94,7 @@ def read_record(record: ParameterRecord, model: InnvcModel) -> None:
         names = [n for n in parameters if kind_of(n) == kind]
         data = getattr(record, kind)
         if kind == "grid":
-            grids = decode_grids(data, [tuple(parameters[n].shape) for n in names])
+            grids = decode_grids(data, [_shape_of(parameters[n]) for n in names])
             changes = [grid.differences().ravel() for grid in grids]
         else:
             shapes = [all_matrices[n] for n in names]
@@ -115,3 +116,8 @@ def add(parameter: torch.Tensor, change: np.ndarray, mask: torch.Tensor | None) 
         flat += difference
     else:
         flat[mask] += difference
+
+
+def _shape_of(grid: torch.Tensor) -> Shape:
+    channels, time, height, width = grid.shape
+    return channels, time, height, width

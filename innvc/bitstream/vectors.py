@@ -6,7 +6,9 @@ One path codes and decodes (docs/format.md): with an `Encoder` the values are gi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from innvc.bitstream.coder import Decoder, Encoder
 from innvc.errors import CorruptError
 
 Coder = Encoder | Decoder
+S = TypeVar("S")
+T = TypeVar("T")
 
 SHIFT_BITS = 3
 MEAN_BITS = 8
@@ -22,6 +26,11 @@ TABLE_BITS = 6
 MEAN_OFFSET = 1 << (MEAN_BITS - 1)
 VALUE_LIMIT = 1 << 20  # of |value|
 HEADER_BITS = 2 + SHIFT_BITS + MEAN_BITS + TABLE_BITS
+
+
+def given(source: S | None, get: Callable[[S], T]) -> T | None:
+    """What an encoder codes, taken from its source; None in a decoder."""
+    return None if source is None else get(source)
 
 
 def number(coder: Coder, bits: int, value: int | None) -> int:

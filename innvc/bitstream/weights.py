@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from innvc.bitstream.tables import LEVELS
-from innvc.bitstream.vectors import TABLE_BITS, Coder, code_symbols, code_vector, number
+from innvc.bitstream.vectors import TABLE_BITS, Coder, code_symbols, code_vector, given, number
 from innvc.model.parameter_layout import STEP_LEVELS, STEP_UNIT_BITS, Matrix, step_sizes
 
 STEP_BITS = 6
@@ -60,7 +60,8 @@ class CodedTensor:
     def differences(self, matrix: Matrix) -> np.ndarray:
         """The coded differences, float64 [n], all exact."""
         steps = step_indexes(self.step, self.step_axes, matrix)
-        return self.values * step_sizes()[steps] * 2.0**-STEP_UNIT_BITS
+        differences: np.ndarray = self.values * step_sizes()[steps] * 2.0**-STEP_UNIT_BITS
+        return differences
 
 
 def step_indexes(step: int, axes: Axes, matrix: Matrix) -> np.ndarray:
@@ -74,26 +75,26 @@ def code_tensor(coder: Coder, matrix: Matrix, tensor: CodedTensor | None) -> Cod
     Raises:
         CorruptError: the data is not a valid code.
     """
-    given = tensor is not None
-    if not number(coder, 1, int(tensor.values.any()) if given else None):
+    if not number(coder, 1, given(tensor, lambda t: int(t.values.any()))):
         return CodedTensor(np.zeros(len(matrix), np.int32))
-    step = number(coder, STEP_BITS, tensor.step if given else None)
-    split = number(coder, 1, len(tensor.tables) - 1 if given else None)
-    first = number(coder, TABLE_BITS, tensor.tables[0] if given else None)
-    tables = (first,)
+    step = number(coder, STEP_BITS, given(tensor, lambda t: t.step))
+    split = number(coder, 1, given(tensor, lambda t: len(t.tables) - 1))
+    table = number(coder, TABLE_BITS, given(tensor, lambda t: t.tables[0]))
+    tables: tuple[int, ...] = (table,)
     if split:
-        tables += (number(coder, TABLE_BITS, tensor.tables[1] if given else None),)
+        tables += (number(coder, TABLE_BITS, given(tensor, lambda t: t.tables[1])),)
     step_axes, scale_axes = Axes(), Axes()
-    if number(coder, 1, int(bool(tensor.step_axes or tensor.scale_axes)) if given else None):
-        step_axes = _code_axes(coder, matrix, tensor.step_axes if given else None)
-        scale_axes = _code_axes(coder, matrix, tensor.scale_axes if given else None)
+    if number(coder, 1, given(tensor, lambda t: int(bool(t.step_axes or t.scale_axes)))):
+        step_axes = _code_axes(coder, matrix, given(tensor, lambda t: t.step_axes))
+        scale_axes = _code_axes(coder, matrix, given(tensor, lambda t: t.scale_axes))
     # Scales are those of the parameter: in coarser steps they are smaller.
     offsets = scale_axes.at(matrix) - step_axes.at(matrix)
     indexes = [(table + offsets).clip(0, LEVELS - 1) for table in tables]
-    values = tensor.values if given else None
-    values = (
-        _code_split(coder, *indexes, values) if split else code_symbols(coder, *indexes, values)
-    )
+    values = given(tensor, lambda t: t.values)
+    if split:
+        values = _code_split(coder, indexes[0], indexes[1], values)
+    else:
+        values = code_symbols(coder, indexes[0], values)
     return CodedTensor(values, step, tables, step_axes, scale_axes)
 
 

@@ -97,7 +97,7 @@ def _with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid
 
 
 def fit_priors(
-    grids: Sequence[CodedGrid], priors: Sequence[GridPrior], steps: int = 150, seed: int = 0
+    grids: Sequence[CodedGrid], priors: Sequence[GridPrior], steps: int = 100, seed: int = 0
 ) -> None:
     """Fits the context models of the levels to their values, in place.
 
