@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from innvc import options, process
+from innvc.bench_command import bench
 from innvc.options import (
     Device,
     Frames,
@@ -299,6 +300,9 @@ def compare(
         for key, value in result.items():
             shown = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else value
             print(f"{key:10} {shown}")
+
+
+app.command()(bench)
 
 
 def _version(value: bool) -> None:

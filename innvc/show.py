@@ -101,6 +101,15 @@ class FrameDisplay(_Display):
             self._show(self._description, done / total, f"{done}/{total}", last=False)
 
 
+class PointDisplay(_Display):
+    """Progress of a benchmark: a line for each point."""
+
+    def update(self, done: int, total: int, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        self._show("bench", done / max(1, total), f"{done}/{total} {text}", last=True)
+
+
 def _clock(seconds: float) -> str:
     """Time as people read it: 0:07, 12:30, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
