@@ -29,9 +29,10 @@ format: env
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# CLIPS="a.mkv b.mkv" ARGS="--lambdas 0.3,1,3 --frames 0:16"
+# CLIPS="a.mkv b.mkv" ARGS="--lambdas 0.3,1,3 --preset medium --codecs innvc,x265-ra --jobs 2"
+CLIPS ?= $(wildcard tests/data/*.mkv)
 bench: env
-	$(BIN)/python benchmarks/rd.py $(if $(CLIPS),--clips $(CLIPS)) $(ARGS)
+	$(BIN)/innvc bench $(CLIPS) -o bench-out $(ARGS)
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

@@ -54,7 +54,9 @@ def bench(
     ] = "",
     codecs: Annotated[
         str | None,
-        typer.Option(metavar="C,...", help="innvc and peers, in the order to measure; absent: all."),
+        typer.Option(
+            metavar="C,...", help="innvc and peers, in the order to measure; absent: all."
+        ),
     ] = None,
     frames: Annotated[
         str, typer.Option(metavar="A:B", help="Frames A to B-1, as far as a clip has them.")

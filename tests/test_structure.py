@@ -34,7 +34,9 @@ assert run(app, sys.argv[1:]) == 0
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["encode", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["encode", "--help"], ["bench", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     assert not below(loaded(COMMAND, *arguments), *HEAVY)
 
@@ -62,7 +64,7 @@ def test_decoding_reaches_no_fit(clip, tmp_path):
     reader = loaded("import innvc\ninnvc.open(sys.argv[1])[0]", encoded)
     for modules in (decode, verify, reader):
         assert "innvc.decoder" in modules
-        assert not below(modules, "innvc.fit", "innvc.encoder", "innvc.presets")
+        assert not below(modules, "innvc.fit", "innvc.encoder", "innvc.presets", "innvc.bench")
     assert (tmp_path / "a.yuv").stat().st_size == 20 * 48 * 32 * 3 // 2
 
 

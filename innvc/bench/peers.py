@@ -15,7 +15,8 @@ from innvc.video.formats import PIXEL_FORMATS, PixelFormat
 _X265 = "log-level=none:info=0:no-wpp=1:frame-threads=1:pools=none"
 _X265_RA = f"keyint=-1:no-open-gop=1:{_X265}:crf=Q"
 _X265_INTRA = f"keyint=1:scenecut=0:bframes=0:{_X265}:crf=Q"
-_CRF = tuple(range(2, 51, 5))
+_CRF = (0, *range(2, 51, 5))
+_CRF_10BIT = (-8, -3, *_CRF[1:])  # x265 goes down to -12
 _ALL = ("420", "422", "444", "gray", "rgb")
 
 
@@ -68,8 +69,8 @@ def _x265(name: str, parameters: str, raised: bool) -> Peer:
         "libx265",
         "hevc",
         {"preset": "veryslow", "tune": "psnr", "x265-params": parameters},
-        _CRF,
-        4,
+        _CRF_10BIT if raised else _CRF,
+        6 if raised else 5,
         depths=(10,) if raised else (8, 10, 12),
         raised=raised,
     )
@@ -103,7 +104,7 @@ _LIST = (
             "crf": "Q",
             "x264-params": "keyint=infinite:open-gop=0:threads=1:lookahead-threads=1",
         },
-        _CRF,
+        _CRF[1:],
         4,
         chroma=("420", "422", "444", "gray"),
         depths=(8, 10),
@@ -159,7 +160,13 @@ _LIST = (
         "ffmpeg",
         "libvvenc",
         "vvc",
-        {"preset": "medium", "qp": "Q", "qpa": "0", "threads": "1", "vvenc-params": "intraperiod=-1"},
+        {
+            "preset": "medium",
+            "qp": "Q",
+            "qpa": "0",
+            "threads": "1",
+            "vvenc-params": "intraperiod=-1",
+        },
         (1, 6, 11, 16, 21, 26, 31, 36, 41),
         4,
         chroma=("420",),
@@ -199,7 +206,7 @@ class NotPossible(Exception):
 
 
 def chroma_kind(form: PixelFormat) -> str:
-    """"420", "422", "444", "gray" or "rgb"."""
+    """The kind of planes: "420", "422", "444", "gray" or "rgb"."""
     if form.family != "yuv":
         return form.family
     return {(1, 1): "420", (1, 0): "422", (0, 0): "444"}[form.shift_x, form.shift_y]
@@ -220,14 +227,13 @@ def coded_format(peer: Peer, form: PixelFormat) -> PixelFormat:
         if form.depth > peer.depths[0]:
             raise NotPossible(f"{peer.name} codes {peer.depths[0]} bits, not {form.depth}")
         if form.depth == peer.depths[0] and peer.encoder == "libx265":
-            raise NotPossible(f"the clip has 10 bits: {peer.name.removesuffix('-10bit')} codes them")
+            raise NotPossible(
+                f"the clip has 10 bits: {peer.name.removesuffix('-10bit')} codes them"
+            )
         depth = peer.depths[0]
     elif form.depth in peer.depths:
         depth = form.depth
     else:
         raise NotPossible(f"{peer.name} does not code {form.depth} bits")
-    family = form.family
     name = {"gray": "gray", "rgb": "gbrp"}.get(kind, f"yuv{kind}p")
-    found = PIXEL_FORMATS[name + ("" if depth == 8 else f"{depth}le")]
-    assert found.family == family
-    return found
+    return PIXEL_FORMATS[name + ("" if depth == 8 else f"{depth}le")]

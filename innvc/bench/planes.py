@@ -41,7 +41,8 @@ def to_coded(planes: Planes, form: PixelFormat, coded: PixelFormat) -> Planes:
 def from_coded(
     planes: Planes, form: PixelFormat, coded: PixelFormat, width: int, height: int
 ) -> Planes:
-    """Undoes to_coded(): the mean of doubled rows, rounded to the clip's depth once, cropped."""
+    """Undoes to_coded(), `coded` being what a decoder gives: means of doubled rows, rounded to the
+    clip's depth once, cropped."""
     result = []
     for index in range(form.planes):
         plane = planes[index].astype(np.int64)

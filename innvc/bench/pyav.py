@@ -114,6 +114,8 @@ def encode(
     except av.error.FFmpegError as error:
         size = f"{info.width}x{info.height} {coded.name}"
         raise NotPossible(f"{peer.encoder} refuses {size}: {error.strerror}") from error
+    if context.options:  # FFmpeg leaves what it does not know
+        raise RuntimeError(f"{peer.encoder} does not know {', '.join(context.options)}")
     for picture in pictures:
         packets += context.encode(picture)
     packets += context.encode(None)
@@ -147,12 +149,12 @@ def decode(
 
 def _planes(picture: av.VideoFrame, info: VideoInfo, coded: PixelFormat) -> Planes:
     found = LAYOUTS[picture.format.name].format
-    # x264 codes grey as 4:2:0 without colour.
-    grey = coded.family == "gray" and found.depth == coded.depth
-    if found != coded and not grey:
+    # x264 codes grey as 4:2:0 without colour; ProRes 4:4:4 comes back with 12 bits.
+    shape, wanted = ((f.family, f.shift_x, f.shift_y) for f in (found, coded))
+    if (shape != wanted and coded.family != "gray") or found.depth < coded.depth:
         raise RuntimeError(f"{coded.name} came back as {picture.format.name}")
     planes = frame_to_planes(picture)[: coded.planes]
-    return from_coded(planes, info.format, coded, info.width, info.height)
+    return from_coded(planes, info.format, found, info.width, info.height)
 
 
 def code(peer: Peer, info: VideoInfo, frames: Sequence[Frame], quality: float) -> Coded:
@@ -169,5 +171,3 @@ def code(peer: Peer, info: VideoInfo, frames: Sequence[Frame], quality: float) -
         raise RuntimeError(f"{peer.decoder} gave {len(decoded)} of {len(frames)} frames")
     size = len(extradata) + sum(packet.size for packet in packets)
     return Coded(size, decoded, encode_seconds, seconds)
-
-

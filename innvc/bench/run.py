@@ -222,7 +222,9 @@ class Bench:
             for row in self.log.rows()
             if all(row.get(k) == wanted[k] for k in ("source", "codec", "options"))
         ]
-        return next((r for r in rows if r["library"] == wanted["library"]), rows[-1] if rows else None)
+        return next(
+            (r for r in rows if r["library"] == wanted["library"]), rows[-1] if rows else None
+        )
 
     def _curve(self, clip: BenchClip, peer: Peer) -> None:
         """Points of a peer from its ladder: outwards from the start until the range is covered."""

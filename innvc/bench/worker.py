@@ -26,6 +26,7 @@ from innvc.bench.clips import read_frames
 from innvc.bench.command import CommandFailed, innvc
 from innvc.bench.peers import PEERS, NotPossible
 from innvc.bench.planes import Planes
+from innvc.bench.provenance import machine
 from innvc.bench.similarity import plane_msssim
 from innvc.metrics import QualityMeter, to_json_value
 from innvc.video.formats import Frame, VideoInfo
@@ -109,9 +110,10 @@ def measure_innvc(job: Row, folder: Path) -> Row:
         "encode_peak_bytes": encode.peak_bytes,
         "decode_peak_bytes": decode.peak_bytes,
         "steps": encode.output["steps"],
-        "fit_seconds": encode.output.get("fit_seconds"),
-        "decode_only_seconds": decode.output["seconds"],  # without the start of Python
+        "steps_per_second": encode.output["steps_per_second"],
+        "frames_per_second": decode.output["frames_per_second"],  # without the start of Python
         "device": encode.output["device"],
+        "machine": machine(),
         "notes": encode.output["notes"],
         **_complexity(file, info),
     }
