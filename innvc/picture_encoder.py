@@ -86,7 +86,7 @@ class PictureEncoder:
             report=count,
             stop=stop,
         )
-        return parameters.write_record(quantiser.coded(self.model)), taken
+        return parameters.write_record(quantiser.coded(self.model), self.model), taken
 
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Packets without any layer: they only say where frames belong together."""
