@@ -232,3 +232,10 @@ def test_random_bytes_decode_or_are_corrupt():
                 except CorruptError:
                     outcomes.add("corrupt")
     assert outcomes == {3, "corrupt"}
+
+
+@torch.no_grad()
+def test_context_models_are_fitted_whatever_the_callers_gradient_mode():
+    priors = [GridPrior()]
+    fit_priors([CodedGrid(smooth_grid((1, 16, 16, 16)), 40)], priors, steps=2)
+    assert any(p.grad is not None for p in priors[0].parameters())

@@ -96,6 +96,7 @@ def _with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid
     return coded, bits + (vector_bits(grid.weights) if grid.weights.size else 1)
 
 
+@torch.enable_grad()
 def fit_priors(
     grids: Sequence[CodedGrid], priors: Sequence[GridPrior], steps: int = 100, seed: int = 0
 ) -> None:
