@@ -355,7 +355,7 @@ def test_bench_end_to_end(benched):
     assert -60 < cells["psnr_y", "whole"]["percent"] < 100
     text = (folder / "doc.md").read_text()
     for words in ("x264 preset=veryslow tune=psnr crf=Q", "Machine:", "commit", "kMAC/pixel",
-                  "| innvc-instant against |", "Lossless:"):  # fmt: skip
+                  "street_cif (352x288 yuv420p at", "| innvc-instant against |", "Lossless:"):  # fmt: skip
         assert words in text
     assert "crf=22" not in done.stderr.decode() and "innvc-instant 0.5" in done.stderr.decode()
 
@@ -388,6 +388,15 @@ def test_bench_goes_on_where_it_stopped(benched, tmp_path):
     assert log.read_text().startswith("".join(kept))
     again = innvc("bench", CLIP, *FAST, *OURS, "-o", tmp_path, "--json", "-q", "--no-measure")
     assert json.loads(again.stdout)["points"] == answer["points"] and not again.stderr
+
+
+def test_what_is_not_measured_is_said(call, tmp_path):
+    code, out, _ = call("bench", CLIP, *FAST, *OURS, "-o", tmp_path, "--json", "--no-measure")
+    result = json.loads(out)
+    assert code == 0 and not result["points"] and not result["plots"]
+    assert "street_cif, x264: not measured yet." in result["remarks"]
+    assert "street_cif, innvc-instant: not measured yet at lambda 0.5." in result["remarks"]
+    assert "not measured yet" in (tmp_path / "results.md").read_text()
 
 
 def test_bench_keeps_what_it_has_when_interrupted(tmp_path):

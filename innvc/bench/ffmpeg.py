@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -45,8 +46,8 @@ def _run(*arguments: str | Path) -> None:
         [*command, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if result.returncode:
-        words = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
-        raise RuntimeError(f"ffmpeg: {words[:300]}")
+        words = re.sub(r"\[[^\]]*\] ?", "", result.stderr).strip().partition("\n")[0]
+        raise RuntimeError(f"ffmpeg: {words[:200] or f'exit code {result.returncode}'}")
 
 
 def _raw(form: PixelFormat, width: int, height: int, rate: Fraction | None) -> list[str]:

@@ -181,6 +181,17 @@ def _lossless(facts: Facts) -> list[str]:
     return ["", "Lossless:", "", *table(["clip", "codec", "bytes", "bpp"], rows)]
 
 
+def _clips(facts: Facts) -> str:
+    texts = []
+    for clip in facts.plan.clips:
+        info = clip.info
+        rate = f" at {float(info.frame_rate):.4g}/s" if info.frame_rate else ""
+        last = clip.first + clip.count - 1
+        span = f"frames {clip.first} to {last}" if clip.count > 1 else f"frame {clip.first}"
+        texts.append(f"{clip.name} ({info.width}x{info.height} {info.format.name}{rate}, {span})")
+    return f"- Clips: {'; '.join(texts)}"
+
+
 def _origin(facts: Facts) -> list[str]:
     rows = facts.ours
     everything = [row for points in facts.outcome.curves.values() for row in points]
@@ -189,6 +200,7 @@ def _origin(facts: Facts) -> list[str]:
     if days:
         span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
         lines.append(f"- Measured on {span}, {len(everything)} points")
+    lines.append(_clips(facts))
     machines = sorted({row["machine"] for row in rows}) or [machine()]
     lines += [f"- Machine: {text}" for text in machines]
     for variant in facts.plan.variants:

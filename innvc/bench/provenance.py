@@ -13,7 +13,7 @@ from pathlib import Path
 import innvc
 
 PACKAGE = Path(innvc.__file__).resolve().parent
-_NOT_CODEC = ("bench", "__pycache__")
+_NOT_CODEC = {"bench", "bench_command.py", "show.py", "inspection.py", "__pycache__"}
 
 
 @functools.cache
@@ -35,12 +35,12 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def code() -> str:
-    """The first 12 hexadecimal digits of a SHA-256 over the package without this benchmark: two
-    commits that differ elsewhere only have the same."""
+    """The first 12 hexadecimal digits of a SHA-256 over the package without this benchmark and what
+    only shows things: two commits that differ elsewhere only have the same."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         inside = path.relative_to(PACKAGE)
-        if path.is_file() and not set(inside.parts) & set(_NOT_CODEC) and path.suffix != ".pyc":
+        if path.is_file() and not set(inside.parts) & _NOT_CODEC and path.suffix != ".pyc":
             digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -209,6 +209,8 @@ class Bench:
             }
             row = self._point(clip, wanted, job)
         if row is None:
+            remark = f"{clip.name}, {variant.name}: not measured yet at lambda {value:g}."
+            self.outcome.remarks.append(remark)
             return
         if "error" in row:
             self.outcome.failed.append(f"{clip.name} at lambda {value:g}: {row['error']}")
@@ -251,9 +253,11 @@ class Bench:
             }
             row = self._point(clip, wanted, {"quality": quality})
             if row is None:
+                if index == peer.start:
+                    self._remark(clip, peer, "not measured yet")
                 return None
             if "error" in row:
-                self._remark(clip, peer, f"{peer.describe(quality)}: {row['error']}")
+                self._remark(clip, peer, f"at {quality:g}: {row['error']}")
                 return None
             self._keep(clip, peer.name, row)
             return math.inf if row["psnr_y"] is None else float(row["psnr_y"])
