@@ -114,6 +114,12 @@ def encode(
             rich_help_panel=ABLATION,
         ),
     ] = False,
+    no_motion: Annotated[
+        bool,
+        typer.Option(
+            "--no-motion", help="No motion compensation in the lifting.", rich_help_panel=ABLATION
+        ),
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     size: RawSize = None,
@@ -145,6 +151,7 @@ def encode(
             base=base,
             coupling=not no_coupling,
             context=not no_context,
+            motion=not no_motion,
             device=device,
             threads=threads,
             size=given(options.size, size),

@@ -52,6 +52,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     # What the field does: it modulates the backbone; or it predicts the samples and the backbone
     # codes the difference; or it is the picture (NVRC), without backbone and latent.
     field_role: Literal["modulation", "residual", "picture"] = "modulation"
+    motion: bool = False  # motion-compensated lifting
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from innvc.bitstream import parameters
+from innvc.bitstream import motion, parameters
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
@@ -16,6 +16,7 @@ from innvc.errors import VerificationError
 from innvc.model import lifting
 from innvc.model.field import Window
 from innvc.model.model import Condition, InnvcModel, SampleLayout
+from innvc.model.motion import CELL, Motion, MotionLifting, planes_of
 from innvc.model.prior import Context
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
@@ -70,8 +71,11 @@ class SegmentDecoder:
         self.device = device
         self.dtype = torch.float64 if exact else torch.float32
         self.matrices = self.model.backbone.matrices()
-        stride = self.model.stride * header.model.packing
-        self.size = (-(-header.height // stride), -(-header.width // stride))  # of the latent
+        self.stride = self.model.stride * header.model.packing  # luma samples of a position
+        self.size = (
+            -(-header.height // self.stride),
+            -(-header.width // self.stride),
+        )  # of the latent
 
     def symbols(
         self,
@@ -122,10 +126,26 @@ class SegmentDecoder:
             *whole,
         )
 
+    def motion(self, coded: bytes, group: int) -> Motion | None:
+        """The coded motion of a packet of `group` frames; None where its lifting has none.
+
+        Raises:
+            CorruptError: it is not a valid code.
+        """
+        if not coded:
+            return None
+        size = (self.size[0] * self.stride, self.size[1] * self.stride)
+        return motion.decode(coded, group, size[0] // CELL, size[1] // CELL)
+
+    def _lifting(self, found: Motion | None) -> lifting.Lifting:
+        if found is None:
+            return lifting.Haar()
+        return MotionLifting(found, planes_of(self.model.packed_planes))
+
     @torch.no_grad()
-    def analyse(self, number: int, frames: Tensor) -> Tensor:
+    def analyse(self, number: int, frames: Tensor, found: Motion | None) -> Tensor:
         """Latent of a packet's packed frames [G, C, H, W], in steps: what the encoder quantises."""
-        subbands = lifting.forward(frames.to(self.device, self.dtype))
+        subbands = lifting.forward(frames.to(self.device, self.dtype), self._lifting(found))
         latents = []
         for j, subband in enumerate(subbands):
             window = self.window(number, j)
@@ -135,12 +155,15 @@ class SegmentDecoder:
         return torch.cat(latents)
 
     @torch.no_grad()
-    def frames(self, number: int, values: Tensor | None, field: bool = True) -> list[Frame]:
+    def frames(
+        self, number: int, values: Tensor | None, found: Motion | None, field: bool = True
+    ) -> list[Frame]:
         """Frames of a packet.
 
         Args:
             number: Of the packet.
             values: Its latent [G, C, H, W] in sixteenths of a step; None is zero: the field alone.
+            found: Its motion.
             field: False leaves the field out: the latent alone (paper figure 4).
         """
         if values is None:
@@ -152,7 +175,7 @@ class SegmentDecoder:
             latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level)
             condition = self.model.condition(window) if field else Condition()
             subbands.append(self.model.synthesis(latent, self.matrices, condition))
-        packed = lifting.inverse(torch.cat(subbands)).cpu().numpy()
+        packed = lifting.inverse(torch.cat(subbands), self._lifting(found)).cpu().numpy()
         header = self.header
         stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames
         first = self.starts[number]

@@ -15,9 +15,13 @@ from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
 from innvc.decoder import SegmentDecoder, layout_of, reproducible_arithmetic
-from innvc.fit.data import SegmentData, choose_sizes, fixed_sizes, key_packets
+from innvc.fit.data import SegmentData
+from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.loop import Progress, fit
+from innvc.fit.motion_search import GroupSearch
+from innvc.model import lifting
 from innvc.model.model import InnvcModel
+from innvc.model.motion import planes_of
 from innvc.model.quantisation import RateAwareRounding
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
@@ -66,12 +70,8 @@ class SegmentEncoder:
         self.model.to(device)
         self.packed = self._pack(frames)
         self.fixed = self._transform_is_fixed()
-        latents = self._latents()
-        if settings.gop is not None:
-            sizes = fixed_sizes(len(frames), settings.gop, header.keyint)
-        else:
-            steps = self.model.steps(torch.zeros(1, dtype=torch.long, device=device)).detach()
-            sizes = choose_sizes(latents / steps, header.model.gop, header.keyint)
+        self.groups = self._choose_groups()
+        sizes = [len(group.subbands) for group in self.groups]
         self.segment = SegmentRecord(
             first_frame=first_frame,
             frames=len(frames),
@@ -79,9 +79,38 @@ class SegmentEncoder:
             keys=key_packets(sizes, header.keyint),
             pts=[f.pts for f in frames if f.pts is not None],
         )
-        # A transform that is not fitted is applied once: lifting commutes with it.
-        source, stride = (latents, 1) if self.fixed else (self.packed, self.model.stride)
-        self.data = SegmentData(source, sizes, self.segment.keys, stride)
+        subbands = [group.subbands for group in self.groups]
+        # A transform that is not fitted is applied once.
+        packets = [self._latent(s) for s in subbands] if self.fixed else subbands
+        self.data = SegmentData(packets, self.segment.keys, 1 if self.fixed else self.model.stride)
+
+    @torch.no_grad()
+    def _choose_groups(self) -> list[Group]:
+        """Packets and their motion, by the starting transform and steps."""
+        settings, header = self.settings, self.header
+        zero = torch.zeros(1, dtype=torch.long, device=self.device)
+        steps = self.model.steps(zero)
+        frames, lifter = self.packed, self._lifter
+        if not header.model.motion:  # the linear transform and lifting commute
+            frames, lifter = self._latent(self.packed) / steps, Still
+
+        def latent(subbands: Tensor) -> Tensor:
+            return self._latent(subbands) / steps if header.model.motion else subbands
+
+        longest = settings.gop or header.model.gop
+        groups = choose_groups(
+            frames, longest, header.keyint, lifter, latent, split=settings.gop is None
+        )
+        if header.model.motion:
+            return groups
+        ends = np.cumsum([len(group.subbands) for group in groups])[:-1].tolist()
+        return [Group(lifting.forward(part), b"") for part in self.packed.tensor_split(ends)]
+
+    def _lifter(self, frames: Tensor) -> Lifter:
+        planes = planes_of(self.model.packed_planes)
+        octaves = dict(zip(self.model.planes, self.model.step_offset.tolist(), strict=True))
+        steps = [2.0 ** octaves[plane] for plane in dict.fromkeys(self.model.packed_planes)]
+        return GroupSearch(frames, planes, steps)
 
     def _pack(self, frames: Sequence[Frame]) -> Tensor:
         form = pixel_format(self.header.pix_fmt)
@@ -90,10 +119,10 @@ class SegmentEncoder:
         return torch.from_numpy(np.stack(packed)).to(self.device)
 
     @torch.no_grad()
-    def _latents(self) -> Tensor:
-        """Latents [T, C, H, W] of the starting transform, without field."""
+    def _latent(self, frames: Tensor) -> Tensor:
+        """Latent [N, C, H, W] of the starting transform, without field."""
         matrices = self.model.backbone.matrices()
-        return torch.cat([self.model.backbone(f[None], matrices) for f in self.packed])
+        return torch.cat([self.model.backbone(f[None], matrices) for f in frames])
 
     def _transform_is_fixed(self) -> bool:
         """Whether the fit leaves an orthonormal transform that keeps the planes apart."""
@@ -143,8 +172,10 @@ class SegmentEncoder:
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low = None
         for number, start in enumerate(self.segment.starts()):
+            coded = self.groups[number].motion
             group = 1 << self.segment.sizes[number]
-            latent = decoder.analyse(number, self.packed[start : start + group]).double()
+            frames = self.packed[start : start + group]
+            latent = decoder.analyse(number, frames, decoder.motion(coded, group)).double()
             packet = code_packet(
                 decoder.prior,
                 group,
@@ -158,6 +189,7 @@ class SegmentEncoder:
                 symbols_crc=packet.checksums,
                 lengths=[[len(layer) for layer in layers] for layers in packet.coded],
                 data=b"".join(layer for layers in packet.coded for layer in layers),
+                motion=coded,
             )
 
     @torch.no_grad()

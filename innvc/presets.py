@@ -47,6 +47,7 @@ class Switches:
         base: Fixed matrices of the backbone: "dct" or "identity"; None is the preset's.
         coupling: False is a backbone without affine couplings.
         context: False is a prior that does not read earlier channel groups.
+        motion: False is a lifting without motion compensation.
     """
 
     model: str = "innvc"
@@ -56,6 +57,7 @@ class Switches:
     base: str | None = None
     coupling: bool = True
     context: bool = True
+    motion: bool = True
 
     def check(self) -> None:
         """Refuses what contradicts itself.
@@ -113,6 +115,8 @@ def _switched(
         fit = changed(fit, learn=tuple(dict.fromkeys([*fit.learn, "field"])))
     if not switches.coupling:
         config = changed(config, coupling=())
+    if not switches.motion:
+        config = changed(config, motion=False)
     if not switches.context:
         prior = changed(config.prior, energy=False)
         config = changed(config, prior=prior, start=0)  # the shipped start has these weights
@@ -147,7 +151,9 @@ def default_layers(groups: int) -> tuple[int, ...]:
 def _transform(clip: Clip, **more: object) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
-    return ModelConfig(groups=groups, layers=layers, start=starting_points.NEWEST, **more)
+    return ModelConfig(
+        groups=groups, layers=layers, start=starting_points.NEWEST, motion=True, **more
+    )
 
 
 def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:

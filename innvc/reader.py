@@ -175,8 +175,10 @@ class VideoReader(Sequence[Frame]):
             self._segment, self._packet, self._low = segment, -1, None
         if packet == self._packet:
             return
+        coded = self._reader.packet(segment, packet)
+        motion = self._decoder.motion(coded.motion, coded.subbands)
         if self._only == "field":
-            self._frames, self._packet = self._decoder.frames(packet, None), packet
+            self._frames, self._packet = self._decoder.frames(packet, None, motion), packet
             return
         record = self._reader.segment(segment)
         key = record.key_before(packet)
@@ -188,11 +190,9 @@ class VideoReader(Sequence[Frame]):
                 self._reader.packet(segment, number), self._previous(number), self._layers, 1
             )
             self._low = (number, passed.low)
-        decoded = self._decoder.symbols(
-            self._reader.packet(segment, packet), self._previous(packet), self._layers
-        )
+        decoded = self._decoder.symbols(coded, self._previous(packet), self._layers)
         self._low = (packet, decoded.low)
-        self._frames = self._decoder.frames(packet, decoded.values, self._only != "latent")
+        self._frames = self._decoder.frames(packet, decoded.values, motion, self._only != "latent")
         self._packet = packet
 
     def _load_picture(self, segment: int, packet: int) -> None:

@@ -12,7 +12,8 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.config import FitConfig
 from innvc.decoder import SegmentDecoder, layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
-from innvc.fit.data import SegmentData, aligned_groups, choose_sizes, fixed_sizes, key_packets
+from innvc.fit.data import SegmentData
+from innvc.fit.grouping import Still, aligned_groups, choose_groups, key_packets
 from innvc.fit.loop import Objective, Schedule
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.metrics import plane_mse
@@ -85,25 +86,31 @@ def test_the_schedule_ends_with_uniform_noise_and_hard_rounding():
 
 def test_groups_are_aligned_and_end_at_key_intervals():
     assert aligned_groups(21, 16, 256) == [(0, 16), (16, 4), (20, 1)]
-    assert fixed_sizes(21, 8, 6) == [4, 2, 4, 2, 4, 2, 2, 1]
+    assert [size for _, size in aligned_groups(21, 8, 6)] == [4, 2, 4, 2, 4, 2, 2, 1]
     assert key_packets([4, 2, 4, 2, 4, 2, 2, 1], 6) == [0, 2, 4, 6]
+
+
+def sizes(frames: torch.Tensor) -> list[int]:
+    groups = choose_groups(frames, 16, 256, Still, lambda subbands: subbands)
+    return [len(group.subbands) for group in groups]
 
 
 def test_a_cut_and_motion_get_short_groups():
     generator = torch.Generator().manual_seed(1)
     still = 50 * torch.randn(1, 6, 4, 4, generator=generator)
     other = 50 * torch.randn(1, 6, 4, 4, generator=generator)
-    assert choose_sizes(still.expand(16, -1, -1, -1), 16, 256) == [16]
-    assert choose_sizes(torch.cat([still.expand(8, -1, -1, -1), other.expand(8, -1, -1, -1)]),
-                        16, 256) == [8, 8]  # fmt: skip
+    assert sizes(still.expand(16, -1, -1, -1)) == [16]
+    cut = torch.cat([still.expand(8, -1, -1, -1), other.expand(8, -1, -1, -1)])
+    assert sizes(cut) == [8, 8]
     moving = torch.zeros(8, 8, 4, 4)
     moving[range(8), range(8)] = 50  # nothing in one frame is in the next
-    assert choose_sizes(moving, 16, 256) == [1] * 8
+    assert sizes(moving) == [1] * 8
 
 
 def test_batch_contexts_are_those_of_the_decoder():
     frames = torch.arange(14.0)[:, None, None, None].expand(-1, 1, 4, 4)
-    data = SegmentData(frames, [8, 4, 2], [0, 2], 1)
+    packets = [lifting.forward(part) for part in frames.split([8, 4, 2])]
+    data = SegmentData(packets, [0, 2], 1)
     batch = data.assemble([1, 2], (0, 0, 4, 4))
     # A context-only low-pass frame of packet 0 comes first; packet 2 is a key packet.
     assert batch.counted.tolist() == [False] + [True] * 6
@@ -136,7 +143,9 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
         coded += len(packet.data)
         symbols = decoder.symbols(packet, low)
         low = symbols.low
-        decoded += decoder.frames(packet.number, symbols.values)
+        motion = decoder.motion(packet.motion, packet.subbands)
+        decoded += decoder.frames(packet.number, symbols.values, motion)
+        coded += len(packet.motion)
     errors = [
         np.mean([plane_mse(a.planes[p], b.planes[p]) for a, b in zip(frames, decoded, strict=True)])
         for p in range(3)

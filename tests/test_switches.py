@@ -135,7 +135,12 @@ def test_the_latent_alone_is_the_file_with_its_field_at_rest(parts):
     for module in [model.field.head] if role == "residual" else model.backbone.modulation:
         module.linear.weight.zero_()
         module.linear.bias.zero_()
-    assert same(decoder.frames(0, decoder.symbols(packet, None).values), decoded["latent"])
+    assert same(
+        decoder.frames(
+            0, decoder.symbols(packet, None).values, decoder.motion(packet.motion, packet.subbands)
+        ),
+        decoded["latent"],
+    )
 
 
 def test_without_a_field_the_latent_is_the_whole_picture(clip):

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from innvc.config import ModelConfig
-from innvc.fit.data import SegmentData, aligned_groups, choose_sizes
+from innvc.fit.data import SegmentData
+from innvc.fit.grouping import Still, choose_groups
 from innvc.fit.loop import predict
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of
 from innvc.model.prior import VALUE_LIMIT, WEIGHT_BITS
@@ -101,13 +102,11 @@ def main() -> None:
         part = clip[first : first + 16]
         steps = model.steps(torch.zeros(1, dtype=torch.long)).detach()
         scaled = part / steps
-        if rng.random() < 0.7:
-            sizes = choose_sizes(scaled, 16, 256)
-        else:
-            longest = 1 << int(rng.integers(0, 5))
-            sizes = [size for _, size in aligned_groups(len(part), longest, 256)]
-        batch = SegmentData(scaled, sizes, [0], 1).assemble(
-            range(len(sizes)), (0, 0, scaled.shape[2], scaled.shape[3])
+        split = bool(rng.random() < 0.7)
+        longest = 16 if split else 1 << int(rng.integers(0, 5))
+        groups = choose_groups(scaled, longest, 256, Still, lambda subbands: subbands, split)
+        batch = SegmentData([group.subbands for group in groups], [0], 1).assemble(
+            range(len(groups)), (0, 0, scaled.shape[2], scaled.shape[3])
         )
         weight = lambda_ * model.error_shares()[:, None, None] * steps.square()
         # The first pass finds the symbols an encoder would choose, the second learns from them.

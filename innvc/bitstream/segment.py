@@ -86,6 +86,8 @@ class PacketRecord(Record, frozen=True):
     lengths: Annotated[list[Row], Meta(min_length=1, max_length=MAX_SUBBANDS)]
     """Bytes of each layer, a row for each subband frame."""
     data: Coded
+    motion: Coded = b""
+    """Motion of the lifting; empty is none."""
 
     @property
     def subbands(self) -> int:
@@ -114,6 +116,8 @@ class PacketRecord(Record, frozen=True):
             raise ValueError(f"packet {self.number} is where packet {number} should be")
         if number >= len(segment.sizes) or self.subbands != 1 << segment.sizes[number]:
             raise ValueError(f"packet {number} does not have the frames that its segment gives it")
+        if self.motion and (not header.model.motion or self.subbands == 1):
+            raise ValueError(f"packet {number} has motion that its model does not have")
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 
@@ -138,4 +142,4 @@ class PacketRecord(Record, frozen=True):
             for layer in range(layers)
         )
         lengths = [row[:layers] for row in self.lengths]
-        return PacketRecord(self.number, self.symbols_crc[:layers], lengths, data)
+        return PacketRecord(self.number, self.symbols_crc[:layers], lengths, data, self.motion)

@@ -36,23 +36,19 @@ class SegmentData:
     """Subband frames of a segment, computed once: lifting has no learned part.
 
     Args:
-        frames: Packed and padded frames [T, C, H, W], in 8-bit code values.
-        sizes: Frames of each packet.
+        packets: Subband frames [G, C, H, W] of each packet, or their latents.
         keys: Packets that do not read the packet before.
-        stride: Packed samples a latent position covers.
+        stride: Samples of a subband frame that a latent position covers.
     """
 
-    def __init__(
-        self, frames: Tensor, sizes: Sequence[int], keys: Sequence[int], stride: int
-    ) -> None:
-        self.sizes = list(sizes)
+    def __init__(self, packets: Sequence[Tensor], keys: Sequence[int], stride: int) -> None:
+        self.packets = list(packets)
+        self.sizes = [len(packet) for packet in packets]
         self.keys = set(keys)
         self.stride = stride
-        self.frames = len(frames)
-        parts = torch.split(frames, self.sizes)
-        self.packets = [lifting.forward(part) for part in parts]
+        self.frames = sum(self.sizes)
         self.starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
-        self.height, self.width = (n // stride for n in frames.shape[-2:])
+        self.height, self.width = (n // stride for n in packets[0].shape[-2:])
 
     def times(self, packet: int) -> list[float]:
         """Centre of each subband frame of a packet in the segment, 0..1."""
@@ -137,52 +133,3 @@ class SegmentData:
     @staticmethod
     def _draw(count: int, generator: torch.Generator) -> int:
         return int(torch.randint(count, (), generator=generator, device=generator.device))
-
-
-@torch.no_grad()
-def choose_sizes(latents: Tensor, longest: int, keyint: int) -> list[int]:
-    """Splits a segment into packets of 1, 2, 4 ... `longest` frames.
-
-    Aligned groups are halved where the halves cost less, by the magnitudes of the coefficients:
-    cuts and fast motion get short groups.
-
-    Args:
-        latents: [T, C, H, W] of the transform, in quantisation steps.
-    """
-
-    def split(start: int, size: int) -> tuple[float, list[int]]:
-        whole = lifting.forward(latents[start : start + size])
-        cost = float(torch.log2(1 + 2 * whole.abs()).sum())
-        if size == 1:
-            return cost, [1]
-        (left, a), (right, b) = split(start, size // 2), split(start + size // 2, size // 2)
-        return (cost, [size]) if cost <= left + right else (left + right, a + b)
-
-    sizes: list[int] = []
-    for start, size in aligned_groups(len(latents), longest, keyint):
-        sizes += split(start, size)[1]
-    return sizes
-
-
-def aligned_groups(frames: int, longest: int, keyint: int) -> list[tuple[int, int]]:
-    """Start and size of the largest groups that fit; none crosses a multiple of `keyint`."""
-    groups, position = [], 0
-    while position < frames:
-        end = min(frames, (position // keyint + 1) * keyint)
-        size = longest
-        while size > end - position:
-            size //= 2
-        groups.append((position, size))
-        position += size
-    return groups
-
-
-def fixed_sizes(frames: int, gop: int, keyint: int) -> list[int]:
-    """Packets of `gop` frames, shorter only where a segment or key interval ends."""
-    return [size for _, size in aligned_groups(frames, gop, keyint)]
-
-
-def key_packets(sizes: Sequence[int], keyint: int) -> list[int]:
-    """Packets that begin at a multiple of `keyint` frames."""
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [number for number, start in enumerate(starts) if start % keyint == 0]

@@ -1,8 +1,9 @@
 """Temporal lifting over a group of frames, in front of the backbone (design section 3).
 
-A group of G = 2^k frames goes through k levels of `h = b - m warp(a)`, `l = a + u warp(h)`, scaled
-to be orthonormal. With no motion and full gates (m = 1, u = 1/2) this is the Haar transform. Any
-`predict` and `update` keep it invertible, so motion and gates fit in without a change here.
+A group of G = 2^k frames goes through k levels of `h = b - predict(a)`, `l = a + update(h)` on its
+even frames a and odd frames b, then each subband frame is scaled so that quantisation noise of one
+size in any of them does the same harm. Any `predict` and `update` keep it invertible. Without
+motion it is the Haar transform; `model.motion` has the motion-compensated one.
 
 Subband frames are ordered coarse to fine: the low-pass frame, then the details of the coarsest
 lifting level, down to the finest. Levels: 0 is the low-pass, k the details over the longest time,
@@ -11,44 +12,67 @@ lifting level, down to the finest. Levels: 0 is the low-pass, k the details over
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-# (frames [P, ...], lifting level) -> prediction or update of the same shape
-Operator = Callable[[Tensor, int], Tensor]
+
+class Lifting(Protocol):
+    """The operators of one group."""
+
+    def predict(self, a: Tensor, level: int) -> Tensor:
+        """Prediction of the odd frames [P, ...] from the even frames [P, ...]."""
+
+    def update(self, h: Tensor, level: int) -> Tensor:
+        """What is added to the even frames [P, ...] for the details [P, ...]."""
+
+    def gains(self, subbands: Tensor) -> Tensor:
+        """Factors of the subband frames [G, ...], broadcastable to them."""
 
 
-def _predict(a: Tensor, level: int) -> Tensor:
-    return a
+class Haar:
+    """No motion: the orthonormal Haar transform."""
+
+    def predict(self, a: Tensor, level: int) -> Tensor:
+        return a
+
+    def update(self, h: Tensor, level: int) -> Tensor:
+        return h / 2
+
+    def gains(self, subbands: Tensor) -> Tensor:
+        group = len(subbands)
+        factors = [sqrt(group)]
+        factors += [sqrt(1 << level_of(j, group)) / 2 for j in range(1, group)]
+        shape = (-1, *(1,) * (subbands.dim() - 1))
+        return torch.tensor(factors, dtype=torch.float64).to(subbands).view(shape)
 
 
-def _update(h: Tensor, level: int) -> Tensor:
-    return h / 2
-
-
-def forward(frames: Tensor, predict: Operator = _predict, update: Operator = _update) -> Tensor:
+def forward(frames: Tensor, lifting: Lifting | None = None) -> Tensor:
     """Frames [G, ...] to subband frames [G, ...], coarse to fine."""
+    lifting = lifting or Haar()
     details = []
     low, level = frames, 1
     while len(low) > 1:
         a, b = low[0::2], low[1::2]
-        h = b - predict(a, level)
-        low = (a + update(h, level)) * sqrt(2)
-        details.append(h / sqrt(2))
+        h = b - lifting.predict(a, level)
+        low = a + lifting.update(h, level)
+        details.append(h)
         level += 1
-    return torch.cat([low, *reversed(details)])
+    subbands = torch.cat([low, *reversed(details)])
+    return subbands * lifting.gains(subbands)
 
 
-def inverse(subbands: Tensor, predict: Operator = _predict, update: Operator = _update) -> Tensor:
+def inverse(subbands: Tensor, lifting: Lifting | None = None) -> Tensor:
     """Subband frames [G, ...] back to frames [G, ...]."""
+    lifting = lifting or Haar()
+    subbands = subbands / lifting.gains(subbands)
     low, level = subbands[:1], len(subbands).bit_length() - 1
     while len(low) < len(subbands):
-        h = subbands[len(low) : 2 * len(low)] * sqrt(2)
-        a = low / sqrt(2) - update(h, level)
-        b = h + predict(a, level)
+        h = subbands[len(low) : 2 * len(low)]
+        a = low - lifting.update(h, level)
+        b = h + lifting.predict(a, level)
         low = torch.stack([a, b], 1).flatten(0, 1)
         level -= 1
     return low

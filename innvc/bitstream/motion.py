@@ -1,0 +1,141 @@
+"""Coded motion of one packet: the same function codes and decodes it (docs/format.md).
+
+Cells are visited in a wavefront 2 row + column, so that the cells to the left, above and above to
+the right are known, for all frames of a lifting level at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.tables import best_table
+from innvc.errors import CorruptError
+from innvc.model.motion import AFTER, BEFORE, BOTH, VECTOR_LIMIT, Motion, used, zero
+
+TABLE_BITS = 6
+MODE_CLASSES = 2
+VECTOR_CLASSES = 4
+CLASS_LIMITS = (0, 2, 8)  # of the spread of the neighbours' vectors
+# Modes from likely to unlikely, by the mode that is expected: symbols 0, 1, -1, 2.
+_ORDER = np.array([[0, 1, 3, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 1, 2, 0]])
+_RANK = np.argsort(_ORDER, axis=1)
+_SYMBOL = np.array([0, 1, -1, 2])
+_PLACE = np.array([0, 1, 3, 2])  # of symbols 0, 1, 2, -1
+
+
+class _Collector:
+    """Stands in for the coder in a first pass: what is coded under each class."""
+
+    def __init__(self, classes: int) -> None:
+        self.symbols: list[list[np.ndarray]] = [[] for _ in range(classes)]
+
+    def code(self, scale: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        assert symbols is not None
+        for number, collected in enumerate(self.symbols):
+            collected.append(symbols[scale == number])
+        return symbols
+
+    def tables(self) -> np.ndarray:
+        return np.array([best_table(np.concatenate(s)) for s in self.symbols], np.uint8)
+
+
+Coder = Encoder | Decoder | _Collector
+
+
+def encode(motion: Motion) -> bytes:
+    """Codes the motion of a packet of at least 2 frames; nothing where it is still."""
+    if not any(level.vector.any() or (level.mode != BEFORE).any() for level in motion):
+        return b""
+    coder = Encoder()
+    for level in reversed(motion):
+        for part, classes in ((_modes, MODE_CLASSES), (_vectors, VECTOR_CLASSES)):
+            first = _Collector(classes)
+            part(first, np.arange(classes, dtype=np.uint8), level.mode, level.vector, True)
+            tables = first.tables()
+            coder.integers(TABLE_BITS, tables)
+            part(coder, tables, level.mode, level.vector, True)
+    return coder.finish()
+
+
+def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
+    """The motion of a packet of `group` frames.
+
+    Raises:
+        CorruptError: the data is not a valid code.
+    """
+    motion = zero(group, rows, columns)
+    if not data:
+        return motion
+    coder = Decoder(data)
+    for level in reversed(motion):
+        for part, classes in ((_modes, MODE_CLASSES), (_vectors, VECTOR_CLASSES)):
+            tables = coder.integers(TABLE_BITS, classes).astype(np.uint8)
+            part(coder, tables, level.mode, level.vector, False)
+        if np.isin(level.mode[-1], (AFTER, BOTH)).any():
+            raise CorruptError("A cell refers to a frame after its group.")
+    return motion
+
+
+def _wavefront(rows: int, columns: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for step in range(2 * (rows - 1) + columns):
+        i = np.arange(max(0, -(-(step - columns + 1) // 2)), min(rows, step // 2 + 1))
+        yield i, step - 2 * i
+
+
+def _modes(
+    coder: Coder, tables: np.ndarray, mode: np.ndarray, vector: np.ndarray, given: bool
+) -> None:
+    """Codes, or decodes into, mode [P, rows, columns]."""
+    for i, j in _wavefront(*mode.shape[1:]):
+        left = np.where(j > 0, mode[:, i, j - 1], BEFORE)
+        left = np.where((j == 0) & (i > 0), mode[:, i - 1, j], left)
+        above = np.where(i > 0, mode[:, i - 1, j], left)
+        scale = tables[(left != above).astype(np.intp)].ravel()
+        symbols = _SYMBOL[_RANK[left, mode[:, i, j]]].ravel() if given else None
+        coded = coder.code(scale, symbols)
+        if not given:
+            if np.any((coded < -1) | (coded > 2)):
+                raise CorruptError("A cell's mode is out of range.")
+            mode[:, i, j] = _ORDER[left, _PLACE[coded].reshape(left.shape)]
+
+
+def _vectors(
+    coder: Coder, tables: np.ndarray, mode: np.ndarray, vector: np.ndarray, given: bool
+) -> None:
+    """Codes, or decodes into, vector [P, 2, 2, rows, columns], where the mode uses it.
+
+    A vector is predicted by the median of three neighbours; the vector after, where both are
+    used, by the one before in place of the third. Cells without a vector take the prediction on.
+    """
+    for side in range(2):
+        field = np.zeros_like(vector[:, side], dtype=np.int32)
+        there = used(mode)[:, side]
+        for i, j in _wavefront(*mode.shape[1:]):
+            left = np.where(j > 0, field[:, :, i, j - 1], 0)
+            above = np.where(i > 0, field[:, :, i - 1, j], left)
+            left = np.where((j == 0) & (i > 0), above, left)
+            right = np.minimum(j + 1, mode.shape[2] - 1)
+            third = np.where(i > 0, field[:, :, i - 1, right], left)
+            if side:
+                mirrored = -vector[:, 0, :, i, j].transpose(1, 2, 0)
+                third = np.where((mode[:, i, j] == BOTH)[:, None], mirrored, third)
+            predicted = np.median(np.stack([left, above, third]), axis=0).astype(np.int32)
+            spread = np.maximum(abs(left - above), abs(left - third))
+            classes = np.digitize(spread, CLASS_LIMITS, right=True)
+            here = np.repeat(there[:, None, i, j], 2, 1)
+            field[:, :, i, j] = predicted
+            scale = tables[classes[here]]
+            known = vector[:, side][:, :, i, j]
+            coded = coder.code(scale, (known - predicted)[here] if given else None)
+            if not coded.size:
+                continue
+            found = predicted
+            found[here] += coded
+            if np.abs(found).max() > VECTOR_LIMIT:
+                raise CorruptError("A motion vector is out of range.")
+            field[:, :, i, j] = found
+            if not given:
+                vector[:, side][:, :, i, j] = np.where(here, found, 0)

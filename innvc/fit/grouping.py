@@ -1,0 +1,112 @@
+"""Groups of frames: which frames share a packet, and their motion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from innvc.bitstream import motion
+from innvc.fit.motion_search import coefficient_cost
+from innvc.model import lifting
+from innvc.model.motion import Motion
+
+
+class Lifter(Protocol):
+    """Lifts aligned parts of a run of frames."""
+
+    def motion(self, start: int, size: int) -> Motion | None:
+        """Motion of a part, None where it has none."""
+
+    def lifted(self, start: int, size: int) -> Tensor:
+        """Subband frames [size, C, H, W] of a part."""
+
+
+class Still:
+    """Lifting without motion.
+
+    Args:
+        frames: [T, C, H, W].
+    """
+
+    def __init__(self, frames: Tensor) -> None:
+        self._frames = frames
+
+    def motion(self, start: int, size: int) -> None:
+        return None
+
+    def lifted(self, start: int, size: int) -> Tensor:
+        return lifting.forward(self._frames[start : start + size])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Frames of one packet.
+
+    Attributes:
+        subbands: [G, C, H, W].
+        motion: As it is coded; empty is none.
+    """
+
+    subbands: Tensor
+    motion: bytes
+
+
+@torch.no_grad()
+def choose_groups(
+    frames: Tensor,
+    longest: int,
+    keyint: int,
+    lifter: Callable[[Tensor], Lifter],
+    latent: Callable[[Tensor], Tensor],
+    split: bool = True,
+) -> list[Group]:
+    """Splits a segment into packets of 1, 2, 4 ... `longest` frames.
+
+    Aligned groups are halved where the halves cost less: cuts and motion that cannot be followed
+    get short groups.
+
+    Args:
+        frames: [T, C, H, W].
+        lifter: Made for each of the longest groups.
+        latent: Of subband frames, in quantisation steps.
+        split: False keeps the longest groups.
+    """
+
+    def best(source: Lifter, start: int, size: int) -> tuple[float, list[Group]]:
+        found = source.motion(start, size) if size > 1 else None
+        group = Group(source.lifted(start, size), motion.encode(found) if found else b"")
+        cost = float(coefficient_cost(latent(group.subbands)).sum()) + 8 * len(group.motion)
+        if size == 1 or not split:
+            return cost, [group]
+        (left, a), (right, b) = (
+            best(source, first, size // 2) for first in (start, start + size // 2)
+        )
+        return (cost, [group]) if cost <= left + right else (left + right, a + b)
+
+    groups: list[Group] = []
+    for start, size in aligned_groups(len(frames), longest, keyint):
+        groups += best(lifter(frames[start : start + size]), 0, size)[1]
+    return groups
+
+
+def aligned_groups(frames: int, longest: int, keyint: int) -> list[tuple[int, int]]:
+    """Start and size of the largest groups that fit; none crosses a multiple of `keyint`."""
+    groups, position = [], 0
+    while position < frames:
+        end = min(frames, (position // keyint + 1) * keyint)
+        size = longest
+        while size > end - position:
+            size //= 2
+        groups.append((position, size))
+        position += size
+    return groups
+
+
+def key_packets(sizes: Sequence[int], keyint: int) -> list[int]:
+    """Packets that begin at a multiple of `keyint` frames."""
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [number for number, start in enumerate(starts) if start % keyint == 0]

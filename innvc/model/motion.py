@@ -1,0 +1,261 @@
+"""Motion-compensated lifting: block motion of quarter-pel vectors, forward, backward or both.
+
+The picture is divided into cells of 16x16 luma samples. In each detail frame of each lifting level
+a cell has a mode: the odd frame's cell is not predicted, predicted from the even frame before it,
+from the even frame after it, or from the mean of both (the 5/3 wavelet). One vector a reference.
+
+The update is the adjoint of the prediction: a detail goes back, with the same filters, to the
+samples that predicted it, and each even sample becomes the mean of itself and of all that it
+predicted: `l = a + sum(w W^T h) / (1 + sum(w W^T 1))`. So no backward vectors are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CELL = 16  # luma samples
+TAPS = 8
+PRECISION = 2  # fractional bits of a luma vector
+VECTOR_LIMIT = 1 << 12  # of |component|, in quarter samples
+NONE, BEFORE, AFTER, BOTH = range(4)
+# Weight of each reference, by mode, and the energy that noise of a detail brings into the frames
+# (synthesis norms of no transform, Haar and 5/3).
+WEIGHTS = torch.tensor([[0.0, 1.0, 0.0, 0.5], [0.0, 0.0, 1.0, 0.5]])
+DETAIL_ENERGY = torch.tensor([1.0, 0.5, 0.5, 0.71875])
+
+
+@dataclass(frozen=True)
+class LevelMotion:
+    """Motion of the P detail frames of one lifting level.
+
+    Attributes:
+        mode: uint8 [P, rows, columns], NONE, BEFORE, AFTER or BOTH.
+        vector: int16 [P, 2, 2, rows, columns]: reference before and after; vertical and
+            horizontal, in quarter luma samples; zero where the mode does not use it.
+    """
+
+    mode: np.ndarray
+    vector: np.ndarray
+
+    def part(self, first: int, count: int) -> LevelMotion:
+        """The motion of some of the frames."""
+        return LevelMotion(self.mode[first : first + count], self.vector[first : first + count])
+
+
+Motion = Sequence[LevelMotion]  # of lifting levels 1, 2 ... of a group
+
+
+def zero(group: int, rows: int, columns: int) -> list[LevelMotion]:
+    """No motion: every odd frame is predicted by the even frame before it."""
+    frames = [group >> level for level in range(1, group.bit_length())]
+    return [
+        LevelMotion(
+            np.full((p, rows, columns), BEFORE, np.uint8),
+            np.zeros((p, 2, 2, rows, columns), np.int16),
+        )
+        for p in frames
+    ]
+
+
+def used(mode: np.ndarray) -> np.ndarray:
+    """Which of the two references each cell uses, bool [P, 2, rows, columns]."""
+    return np.stack([(mode == BEFORE) | (mode == BOTH), (mode == AFTER) | (mode == BOTH)], 1)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where the samples of one plane are among the packed channels."""
+
+    channels: slice
+    vertical: int  # phases packed into channels, in each direction
+    horizontal: int
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Samples of a cell in this plane."""
+        return CELL // 2 * self.vertical, CELL // 2 * self.horizontal
+
+    @property
+    def precision(self) -> tuple[int, int]:
+        """Fractional bits of a vector in this plane's samples."""
+        return PRECISION + 2 - self.vertical, PRECISION + 2 - self.horizontal
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """[P, H, W] samples of packed frames [P, C, h, w]."""
+        x = packed[:, self.channels].unflatten(1, (self.vertical, self.horizontal))
+        return x.permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2)
+
+    def pack(self, samples: Tensor) -> Tensor:
+        """The inverse of `unpack`: [P, phases, h, w]."""
+        x = samples.unflatten(2, (-1, self.horizontal)).unflatten(1, (-1, self.vertical))
+        return x.permute(0, 2, 4, 1, 3).flatten(1, 2)
+
+
+def planes_of(packed_planes: Sequence[int | None]) -> list[Plane]:
+    """Planes of frames packed by 2, from the plane of each channel."""
+    planes, first = [], 0
+    for plane in dict.fromkeys(packed_planes):
+        count = list(packed_planes).count(plane)
+        planes.append(Plane(slice(first, first + count), 1 if count == 1 else 2, ceil(count / 2)))
+        first += count
+    return planes
+
+
+@cache
+def _filters(precision: int) -> Tensor:
+    """[2^precision, TAPS] Lanczos interpolation at each phase; the first tap is at -3."""
+    phase = torch.arange(1 << precision, dtype=torch.float64)[:, None] / (1 << precision)
+    distance = torch.arange(TAPS, dtype=torch.float64)[None] - (TAPS // 2 - 1) - phase
+    taps = torch.sinc(distance) * torch.sinc(distance * 2 / TAPS) * (distance.abs() < TAPS / 2)
+    return taps / taps.sum(1, keepdim=True)
+
+
+@cache
+def _bands(precision: int, cell: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[2^precision, cell, cell + TAPS - 1] filters as matrices over a cell and its margin."""
+    filters = _filters(precision)
+    bands = torch.zeros(len(filters), cell, cell + TAPS - 1, dtype=torch.float64)
+    for i in range(cell):
+        bands[:, i, i : i + TAPS] = filters
+    return bands.to(device, dtype)
+
+
+class Warp:
+    """Block motion compensation of one plane by one set of vectors: linear in the samples.
+
+    Args:
+        vector: int [2, rows, columns] in quarter luma samples.
+        plane: Whose samples.
+        like: A tensor of the samples' dtype and device.
+    """
+
+    def __init__(self, vector: Tensor, plane: Plane, like: Tensor) -> None:
+        self.rows, self.columns = vector.shape[1:]
+        self.cell = plane.cell
+        places, self._bands = [], []
+        for axis, count in enumerate((self.rows, self.columns)):
+            bits, cell = plane.precision[axis], self.cell[axis]
+            v = vector[axis].to(like.device).long()
+            start = torch.arange(count, device=like.device) * cell - (TAPS // 2 - 1)
+            start = start[:, None] if axis == 0 else start[None]
+            place = (start + (v >> bits)).flatten()[:, None]
+            place = place + torch.arange(cell + TAPS - 1, device=like.device)
+            places.append(place.clamp(0, count * cell - 1))
+            phase = (v & ((1 << bits) - 1)).flatten()
+            self._bands.append(_bands(bits, cell, like.dtype, like.device)[phase])
+        width = self.columns * self.cell[1]
+        self._index = places[0][:, :, None] * width + places[1][:, None, :]
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Prediction [H, W] from samples [H, W]."""
+        patches = samples.flatten()[self._index]
+        cells = self._bands[0] @ patches @ self._bands[1].mT
+        return from_cells(cells, self.rows, self.columns)
+
+    def adjoint(self, samples: Tensor) -> Tensor:
+        """The transpose of the linear map, [H, W] to [H, W]."""
+        patches = self._bands[0].mT @ to_cells(samples, self.cell) @ self._bands[1]
+        result = torch.zeros_like(samples).flatten()
+        return result.index_add_(0, self._index.flatten(), patches.flatten()).view_as(samples)
+
+
+def to_cells(samples: Tensor, cell: tuple[int, int]) -> Tensor:
+    """[..., H, W] to [..., rows * columns, height, width of a cell]."""
+    blocks = samples.unflatten(-1, (-1, cell[1])).unflatten(-3, (-1, cell[0]))
+    return blocks.transpose(-3, -2).flatten(-4, -3)
+
+
+def from_cells(cells: Tensor, rows: int, columns: int) -> Tensor:
+    """The inverse of `to_cells`."""
+    return cells.unflatten(-3, (rows, columns)).transpose(-3, -2).flatten(-2).flatten(-3, -2)
+
+
+class MotionLifting:
+    """Operators of motion-compensated lifting for one group (see `lifting.Lifting`).
+
+    Args:
+        motion: Of the group.
+        planes: From `planes_of`.
+    """
+
+    def __init__(self, motion: Motion, planes: Sequence[Plane]) -> None:
+        self.motion = motion
+        self.planes = planes
+
+    def _references(self, level: int, frame: int) -> list[tuple[int, Tensor, Tensor]]:
+        """(even frame, weights [rows, columns], vectors) of each reference that is used."""
+        motion = self.motion[level - 1]
+        mode = torch.from_numpy(motion.mode[frame]).long()
+        used = []
+        for side in range(2):
+            weight = WEIGHTS[side][mode]
+            if weight.any():
+                used.append((frame + side, weight, torch.from_numpy(motion.vector[frame, side])))
+        return used
+
+    def predict(self, a: Tensor, level: int) -> Tensor:
+        prediction = torch.zeros_like(a)
+        for plane in self.planes:
+            samples = plane.unpack(a)
+            predicted = torch.zeros_like(samples)
+            for frame in range(len(a)):
+                for even, weight, vector in self._references(level, frame):
+                    warped = Warp(vector, plane, samples)(samples[even])
+                    predicted[frame] += warped * _spread(weight.to(a), plane.cell)
+            prediction[:, plane.channels] = plane.pack(predicted)
+        return prediction
+
+    def update(self, h: Tensor, level: int) -> Tensor:
+        update = torch.zeros_like(h)
+        for plane in self.planes:
+            samples = plane.unpack(h)
+            total, count = torch.zeros_like(samples), torch.zeros_like(samples)
+            for frame in range(len(h)):
+                for even, weight, vector in self._references(level, frame):
+                    warp = Warp(vector, plane, samples)
+                    share = _spread(weight.to(h), plane.cell)
+                    total[even] += warp.adjoint(samples[frame] * share)
+                    count[even] += warp.adjoint(share)
+            update[:, plane.channels] = plane.pack(total / (1 + count.clamp(min=0)))
+        return update
+
+    def gains(self, subbands: Tensor) -> Tensor:
+        """Roots of the energy that unit noise in each subband frame brings into the frames.
+
+        Counted in each cell as if it moved with its content; the low-pass has the mean.
+        """
+        group = len(subbands)
+        if group == 1:
+            return torch.ones(1, 1, 1, 1).to(subbands)
+        noise = torch.eye(group, dtype=torch.float64)[:, :, None, None]  # [subband, place, ...]
+        low, level = noise[:, :1], len(self.motion)
+        while low.shape[1] < group:
+            count = low.shape[1]
+            mode = torch.from_numpy(self.motion[level - 1].mode).long()
+            before, after = WEIGHTS.double()[:, mode]  # [P, rows, columns]
+            h = noise[:, count : 2 * count]
+            # The detail before reaches an even frame with its weight after, and the reverse.
+            total = before * h
+            total[:, 1:] += (after * h)[:, :-1]
+            weight = before.clone()
+            weight[1:] += after[:-1]
+            a = low - total / (1 + weight)
+            b = h + before * a
+            b[:, :-1] += (after * torch.roll(a, -1, 1))[:, :-1]
+            low = torch.stack([a, b], 2).flatten(1, 2)
+            level -= 1
+        energy = low.square().sum(1)
+        energy[0] = energy[0].mean()
+        return _spread(energy.sqrt()[:, None].to(subbands), (CELL // 2, CELL // 2))
+
+
+def _spread(cells: Tensor, cell: tuple[int, int]) -> Tensor:
+    """Values of cells [..., rows, columns] to samples."""
+    return cells.repeat_interleave(cell[0], -2).repeat_interleave(cell[1], -1)

@@ -1,0 +1,186 @@
+"""A second decoder of motion, written from section 14 of docs/format.md alone, in plain loops."""
+
+from math import floor, pi, sin, sqrt
+
+import numpy as np
+from test_format_document import RangeDecoder
+from test_motion import LAYOUTS, picture, random_motion
+
+from innvc.bitstream import motion as coding
+from innvc.model import lifting
+from innvc.model.motion import MotionLifting, planes_of
+
+MODES = [[0, 1, 3, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 1, 2, 0]]
+WEIGHTS = [(0, 0), (1, 0), (0, 1), (0.5, 0.5)]
+
+
+def steps(rows, columns):
+    for t in range(2 * (rows - 1) + columns):
+        yield [(i, t - 2 * i) for i in range(rows) if 0 <= t - 2 * i < columns]
+
+
+def decode_motion(data, group, rows, columns):
+    coder, levels = RangeDecoder(data), {}
+    for level in range(group.bit_length() - 1, 0, -1):
+        frames = range(group >> level)
+        tables = [coder.number(6) for _ in range(2)]
+        mode = [[[None] * columns for _ in range(rows)] for _ in frames]
+        for cells in steps(rows, columns):
+            lefts, classes = [], []
+            for p in frames:
+                for i, j in cells:
+                    left = mode[p][i][j - 1] if j else mode[p][i - 1][j] if i else 1
+                    lefts.append(left)
+                    classes.append(int(i > 0 and mode[p][i - 1][j] != left))
+            symbols = iter(coder.call([tables[c] for c in classes]))
+            for p in frames:
+                for i, j in cells:
+                    mode[p][i][j] = MODES[lefts.pop(0)][[0, 1, -1, 2].index(next(symbols))]
+        tables = [coder.number(6) for _ in range(4)]
+        vector = np.zeros((len(frames), 2, 2, rows, columns), int)
+        for side in range(2):
+            field = np.zeros((len(frames), 2, rows, columns), int)
+            for cells in steps(rows, columns):
+                wanted, classes = [], []
+                for p in frames:
+                    for axis in range(2):
+                        f = field[p, axis]
+                        for i, j in cells:
+                            above = f[i - 1, j] if i else f[i, j - 1] if j else 0
+                            left = f[i, j - 1] if j else above
+                            third = above
+                            if i and j + 1 < columns:
+                                third = f[i - 1, j + 1]
+                            if side and mode[p][i][j] == 3:
+                                third = -vector[p, 0, axis, i, j]
+                            f[i, j] = sorted([left, above, third])[1]
+                            if WEIGHTS[mode[p][i][j]][side]:
+                                spread = max(abs(left - above), abs(left - third))
+                                classes.append(sum(spread > limit for limit in (0, 2, 8)))
+                                wanted.append((p, axis, i, j))
+                found = coder.call([tables[c] for c in classes])
+                for (p, axis, i, j), symbol in zip(wanted, found, strict=True):
+                    field[p, axis, i, j] += symbol
+                    vector[p, side, axis, i, j] = field[p, axis, i, j]
+        levels[level] = np.array(mode), vector
+    return levels
+
+
+def sinc(d):
+    return sin(pi * d) / (pi * d) if d else 1.0
+
+
+def taps(v, n):
+    """(whole offset, weight) of each sample that a vector component reads."""
+    q = floor(v / 2**n)
+    r = v / 2**n - q
+    f = {i: sinc(i - r) * sinc((i - r) / 4) if abs(i - r) < 4 else 0.0 for i in range(-3, 5)}
+    return [(q + i, w / sum(f.values())) for i, w in f.items()]
+
+
+def warp_matrix(vector, cell, precision):
+    """W_v on the flat plane of rows x columns cells."""
+    rows, columns = vector.shape[1:]
+    height, width = rows * cell[0], columns * cell[1]
+    matrix = np.zeros((height * width, height * width))
+    for y in range(height):
+        for x in range(width):
+            i, j = y // cell[0], x // cell[1]
+            for a, f in taps(vector[0, i, j], precision[0]):
+                for b, g in taps(vector[1, i, j], precision[1]):
+                    place = min(max(y + a, 0), height - 1) * width + min(max(x + b, 0), width - 1)
+                    matrix[y * width + x, place] += f * g
+    return matrix
+
+
+def inverse(low, details, predict, update):
+    """Section 13, inverse lifting: details of each level from the coarsest."""
+    for level, h in details:
+        a = [x - u for x, u in zip(low, update(h, level), strict=True)]
+        b = [x + p for x, p in zip(h, predict(a, level), strict=True)]
+        low = [x for pair in zip(a, b, strict=True) for x in pair]
+    return low
+
+
+def lifting_of(levels, matrices):
+    """P and U of section 14; matrices(level, p, reference) is (W, weights), both for a plane."""
+
+    def predict(a, level):
+        result = [0 * x for x in a]
+        for p, j, warp, weight in pairs(level, len(a)):
+            result[p] = result[p] + weight * (warp @ a[p + j])
+        return result
+
+    def update(h, level):
+        total, count = [0 * x for x in h], [0 * x for x in h]
+        for p, j, warp, weight in pairs(level, len(h)):
+            total[p + j] = total[p + j] + warp.T @ (weight * h[p])
+            count[p + j] = count[p + j] + warp.T @ weight
+        return [t / (1 + np.maximum(0, c)) for t, c in zip(total, count, strict=True)]
+
+    def pairs(level, count):
+        for p in range(count):
+            for j in range(2):
+                if any(WEIGHTS[m][j] for m in levels[level][0][p].flat):
+                    yield p, j, *matrices(level, p, j)
+
+    return predict, update
+
+
+def gain_of(levels, subband, i, j, group):
+    def weight(level, p, reference):
+        return np.eye(1), np.array([WEIGHTS[levels[level][0][p][i, j]][reference]])
+
+    parts = [np.array([float(k == subband)]) for k in range(group)]
+    details = [
+        (level, parts[group >> level : 2 * (group >> level)])
+        for level in range(group.bit_length() - 1, 0, -1)
+    ]
+    frames = inverse(parts[:1], details, *lifting_of(levels, weight))
+    return sum(float(x[0]) ** 2 for x in frames)
+
+
+def test_a_second_decoder_of_motion_and_lifting():
+    group, rows, columns = 4, 2, 3
+    data = coding.encode(random_motion(group, rows, columns, 40, seed=3))
+    levels = decode_motion(data, group, rows, columns)
+    ours = coding.decode(data, group, rows, columns)
+    for level, (mode, vector) in levels.items():
+        assert np.array_equal(ours[level - 1].mode, mode)
+        assert np.array_equal(ours[level - 1].vector, vector)
+
+    energy = np.array(
+        [
+            [[gain_of(levels, s, i, j, group) for j in range(columns)] for i in range(rows)]
+            for s in range(group)
+        ]
+    )
+    energy[0] = energy[0].mean()
+    packed = picture(group, 6, rows, columns).double()
+    planes = planes_of(LAYOUTS["yuv420p"])
+    found = lifting.inverse(packed, MotionLifting(ours, planes))
+    for plane, (cell, precision) in zip(
+        planes[:2], (((16, 16), (2, 2)), ((8, 8), (3, 3))), strict=True
+    ):
+        shape = (rows * cell[0], columns * cell[1])
+        matrices = {}
+
+        def matrix(level, p, j, cell=cell, precision=precision, matrices=matrices):
+            if (level, p, j) not in matrices:
+                weight = np.vectorize(lambda m: WEIGHTS[m][j])(levels[level][0][p])
+                weight = np.kron(weight, np.ones(cell)).ravel()
+                matrices[level, p, j] = (
+                    warp_matrix(levels[level][1][p, j], cell, precision),
+                    weight,
+                )
+            return matrices[level, p, j]
+
+        samples = plane.unpack(packed).numpy()
+        parts = [
+            (x / np.kron(np.sqrt(e), np.ones(cell))).ravel()
+            for x, e in zip(samples, energy, strict=True)
+        ]
+        frames = inverse(parts[:1], [(2, parts[1:2]), (1, parts[2:])], *lifting_of(levels, matrix))
+        for frame, expected in zip(frames, plane.unpack(found).numpy(), strict=True):
+            assert np.allclose(frame.reshape(shape), expected, rtol=0, atol=1e-9)
+    assert sqrt(energy[0, 0, 0]) > 1

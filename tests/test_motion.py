@@ -1,0 +1,193 @@
+"""Motion-compensated lifting: exactness, search, coding, and files with motion."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import innvc, make_frames, read_frames, same, write_clip
+
+import innvc as package
+from innvc.bitstream import motion as coding
+from innvc.bitstream.reader import Reader
+from innvc.errors import CorruptError
+from innvc.fit.motion_search import GroupSearch
+from innvc.model import lifting
+from innvc.model.motion import (
+    AFTER,
+    BOTH,
+    VECTOR_LIMIT,
+    LevelMotion,
+    MotionLifting,
+    Warp,
+    planes_of,
+    used,
+    zero,
+)
+
+LAYOUTS = {
+    "gray": [0] * 4,
+    "yuv420p": [0] * 4 + [1, 2],
+    "yuv422p": [0] * 4 + [1, 1, 2, 2],
+    "yuv444p": [0] * 4 + [1] * 4 + [2] * 4,
+}
+
+
+def random_motion(group: int, rows: int, columns: int, reach: int = 60, seed: int = 0):
+    random = np.random.default_rng(seed)
+    levels = []
+    for level in range(1, group.bit_length()):
+        mode = random.integers(0, 4, (group >> level, rows, columns)).astype(np.uint8)
+        mode[-1] %= AFTER  # the last frame has no reference after it
+        vector = random.integers(-reach, reach + 1, (len(mode), 2, 2, rows, columns))
+        levels.append(LevelMotion(mode, (vector * used(mode)[:, :, None]).astype(np.int16)))
+    return levels
+
+
+def picture(count: int, channels: int, rows: int, columns: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 80 * torch.randn(count, channels, 8 * rows, 8 * columns, generator=generator)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("group", [2, 8])
+def test_lifting_inverts_whatever_the_motion(layout, group):
+    planes = planes_of(LAYOUTS[layout])
+    x = picture(group, len(LAYOUTS[layout]), 3, 4)
+    motion = MotionLifting(random_motion(group, 3, 4), planes)
+    back = lifting.inverse(lifting.forward(x, motion), motion)
+    assert float((back - x).abs().max()) < 1e-4 * 255
+    back = lifting.inverse(lifting.forward(x.double(), motion), motion)
+    assert float((back - x.double()).abs().max()) < 1e-9 * 255
+
+
+def test_no_motion_is_the_haar_transform():
+    x = picture(8, 6, 2, 3).double()
+    motion = MotionLifting(zero(8, 2, 3), planes_of(LAYOUTS["yuv420p"]))
+    torch.testing.assert_close(lifting.forward(x, motion), lifting.forward(x))
+
+
+def test_gains_are_the_energy_of_unit_noise():
+    """White noise of one size in every subband frame; vectors of zero, any modes."""
+    random = random_motion(8, 2, 2)
+    still = [LevelMotion(level.mode, level.vector * 0) for level in random]
+    motion = MotionLifting(still, planes_of(LAYOUTS["gray"]))
+    gains = motion.gains(torch.zeros(8, 4, 16, 16, dtype=torch.float64))
+    for j in range(8):
+        impulse = torch.zeros(8, 4, 16, 16, dtype=torch.float64)
+        impulse[j] = 1
+        frames = lifting.inverse(impulse * gains, motion)  # the inverse divides by the gains
+        energy = frames.square().sum((0, 1)) / 4
+        wanted = gains[j, 0].square() if j else energy.mean()
+        torch.testing.assert_close(energy if j else energy.mean(), wanted)
+    assert not torch.equal(gains[7, 0], gains[7, 0].mean().expand(16, 16))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_adjoint_of_the_warp(layout):
+    for plane in planes_of(LAYOUTS[layout]):
+        rows, columns = 3 * plane.cell[0], 4 * plane.cell[1]
+        a, b = (picture(1, 1, rows, columns)[0, 0, :rows, :columns].double() for _ in range(2))
+        b = b.flip(0)
+        vector = torch.from_numpy(random_motion(2, 3, 4)[0].vector[0, 0])
+        warp = Warp(vector, plane, a)
+        torch.testing.assert_close((warp(a) * b).sum(), (a * warp.adjoint(b)).sum())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_planes_are_packed_as_frames_are(layout):
+    from innvc.video.formats import pixel_format
+    from innvc.video.packing import pack
+
+    form = pixel_format(layout)
+    frame = make_frames(layout, 64, 48, 1)[0]
+    packed = torch.from_numpy(pack(frame.planes, form, 2))[None]
+    for plane, samples in zip(planes_of(LAYOUTS[layout]), frame.planes, strict=True):
+        unpacked = plane.unpack(packed)
+        assert np.array_equal(unpacked[0].numpy() + 128, samples)
+        assert torch.equal(plane.pack(unpacked), packed[:, plane.channels])
+
+
+def test_search_finds_a_pan_and_a_still_picture():
+    random = np.random.default_rng(1)
+    wide = torch.from_numpy(random.normal(0, 30, (160, 400))).float()
+    wide = torch.nn.functional.avg_pool2d(wide[None, None], 5, 1, 2)[0, 0] * 3
+    luma = torch.stack([wide[16:112, 8 + 6 * t : 168 + 6 * t] for t in range(4)])
+    planes = planes_of(LAYOUTS["gray"])
+    found = GroupSearch(planes[0].pack(luma), planes, [2.0]).motion(0, 4)
+    inner = found[0].vector[0, 0, :, 1:-1, 1:-2]
+    assert (inner[0] == 0).all() and (inner[1] == 24).all()  # 6 samples, in quarters
+    assert (found[1].vector[0, 0, 1, 1:-1, 1:-2] == 48).all()
+    still = GroupSearch(planes[0].pack(luma[:1].expand(4, -1, -1)), planes, [2.0])
+    assert not any(level.vector.any() for level in still.motion(0, 4))
+    # Where nothing moves, the part of a group is the group of the part.
+    part = still.motion(2, 2)
+    assert len(part) == 1 and part[0].mode.shape[0] == 1
+    assert not np.isin(part[0].mode, (AFTER, BOTH)).any()
+
+
+@pytest.mark.parametrize("reach", [0, 3, 60, VECTOR_LIMIT])
+def test_coded_motion_comes_back(reach):
+    for group, rows, columns in ((2, 1, 1), (4, 1, 7), (8, 6, 1), (16, 5, 6)):
+        motion = random_motion(group, rows, columns, reach, seed=group)
+        found = coding.decode(coding.encode(motion), group, rows, columns)
+        for a, b in zip(motion, found, strict=True):
+            assert np.array_equal(a.mode, b.mode) and np.array_equal(a.vector, b.vector)
+    assert coding.encode(zero(8, 3, 4)) == b""
+
+
+def test_damaged_motion_is_an_error_or_valid_motion():
+    data = coding.encode(random_motion(8, 4, 5))
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        changed = bytearray(data)
+        for place in random.integers(0, len(data), 3):
+            changed[place] = random.integers(256)
+        try:
+            motion = coding.decode(bytes(changed), 8, 4, 5)
+        except CorruptError:
+            refused += 1
+            continue
+        for level in motion:
+            assert level.mode.max() <= BOTH and np.abs(level.vector).max() <= VECTOR_LIMIT
+            assert not np.isin(level.mode[-1], (AFTER, BOTH)).any()
+    assert refused > 30
+
+
+def moving_clip(path, count=9):
+    """A textured picture that moves by (1, 2.5) samples a frame, with a cut after frame 5."""
+    random = np.random.default_rng(2)
+    frames = make_frames("yuv420p", 96, 64, count)
+    large = random.normal(0, 1, (400, 400))
+    for _ in range(3):
+        large = (large + np.roll(large, 1, 0) + np.roll(large, 1, 1) + np.roll(large, -1, 0)) / 2.5
+    for t, frame in enumerate(frames):
+        top, left = (2 * t, 5 * t) if t < 6 else (200, 200)
+        window = large[top : top + 128, left : left + 192]
+        halved = (window[::2, ::2] + window[1::2, ::2] + window[::2, 1::2] + window[1::2, 1::2]) / 4
+        frame.planes[0][:] = np.clip(128 + 25 * halved, 0, 255).astype(np.uint8)
+    return write_clip(path, frames)
+
+
+@pytest.mark.slow
+def test_a_moving_clip_costs_less_with_motion(tmp_path):
+    source = moving_clip(tmp_path / "in.mkv")
+    result = innvc("encode", source, "-o", tmp_path / "a.innv", "-p", "instant", "--json")
+    assert result.returncode == 0, result.stderr
+    with_motion = json.loads(result.stdout)
+    with Reader(tmp_path / "a.innv") as reader:
+        assert reader.header.model.motion
+        packets = [packet for _, _, packet in reader.packets()]
+    assert any(packet.motion for packet in packets)
+    assert innvc("verify", tmp_path / "a.innv").returncode == 0
+    decoded = tmp_path / "b.mkv"
+    assert innvc("decode", tmp_path / "a.innv", "-o", decoded, "--frames", "3:9").returncode == 0
+    with package.open(tmp_path / "a.innv") as reader:
+        assert same(read_frames(decoded), list(reader)[3:9])
+
+    output = tmp_path / "c.innv"
+    result = innvc("encode", source, "-o", output, "-p", "instant", "--no-motion", "--json")
+    still = json.loads(result.stdout)
+    assert with_motion["bytes"] < 0.9 * still["bytes"]
+    assert with_motion["psnr_y"] > still["psnr_y"] - 1.0
