@@ -92,7 +92,7 @@ def parts(request, street, tmp_path_factory):
     """A file with a field of some effect, and what `decode --only` makes of it."""
     folder = tmp_path_factory.mktemp(request.param)
     file = folder / "a.innv"
-    switches = {"residual": request.param == "residual", "coupling": False}
+    switches = {"residual": request.param == "residual", "coupling": False, "motion": False}
     package.encode(street[0], file, preset="slow", steps=20, gop=4, lambda_=0.02, **switches)
     decoded = {}
     for part in ("field", "latent"):
