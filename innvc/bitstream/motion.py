@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.tables import best_table
+from innvc.bitstream.vectors import best_table
 from innvc.errors import CorruptError
 from innvc.model.motion import AFTER, BEFORE, BOTH, VECTOR_LIMIT, Motion, used, zero
 
@@ -39,7 +39,7 @@ class _Collector:
         return symbols
 
     def tables(self) -> np.ndarray:
-        return np.array([best_table(np.concatenate(s)) for s in self.symbols], np.uint8)
+        return np.array([best_table(np.concatenate(s))[0] for s in self.symbols], np.uint8)
 
 
 Coder = Encoder | Decoder | _Collector

@@ -33,20 +33,3 @@ def frequencies() -> tuple[np.ndarray, ...]:
 def bits() -> tuple[np.ndarray, ...]:
     """Cost in bits of symbols -K..K for each scale index (encoder decisions only)."""
     return tuple(24 - np.log2(f[:-1].astype(np.float64)) for f in frequencies())
-
-
-def best_table(symbols: np.ndarray) -> int:
-    """The table under which the symbols cost least."""
-    if not symbols.size:
-        return 0
-    values, counts = np.unique(np.abs(symbols), return_counts=True)
-    best, least = 0, np.inf
-    for index, costs in enumerate(bits()):
-        half = len(costs) // 2
-        outside = values > half
-        escape = 24 + 8 + 2 * np.log2(np.maximum(values, 1))
-        cost = np.where(outside, escape, costs[half + np.minimum(values, half)])
-        total = float((cost * counts).sum())
-        if total < least:
-            best, least = index, total
-    return best
