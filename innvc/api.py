@@ -47,6 +47,7 @@ def encode(
     coupling: bool = True,
     context: bool = True,
     motion: bool = True,
+    start: int | None = None,
     device: str = "auto",
     threads: int | None = None,
     size: tuple[int, int] | None = None,
@@ -71,8 +72,8 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, motion: Parts of the method turned
-            off or replaced, for ablations; see `presets.Switches`.
+        mask, modulation, residual, base, coupling, context, motion, start: Parts of the method,
+            turned off or replaced for ablations; see `presets.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
@@ -92,7 +93,7 @@ def encode(
     from innvc.device import limit_threads, select
     from innvc.presets import PRESETS, Switches
 
-    switches = Switches(model, mask, modulation, residual, base, coupling, context, motion)
+    switches = Switches(model, mask, modulation, residual, base, coupling, context, motion, start)
     switches.check()
     if model == "nvrc" and gop is not None:
         raise UsageError("The model nvrc has no groups of frames.", "Leave out --gop or --model.")

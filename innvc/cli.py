@@ -49,7 +49,7 @@ def encode(
         typer.Option("--lambda", "-l", help="Quality: 1 is about 48 dB, x10 about 10 dB more."),
     ] = 1.0,
     preset: Annotated[
-        str, typer.Option("-p", "--preset", help="instant, fast, medium, slow or paper.")
+        str, typer.Option("-p", "--preset", help="instant, fast, medium, compact, slow or paper.")
     ] = "fast",
     model: Annotated[
         str,
@@ -120,6 +120,12 @@ def encode(
             "--no-motion", help="No motion compensation in the lifting.", rich_help_panel=ABLATION
         ),
     ] = False,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ID", help="Starting point; 0 is the analytic one.", rich_help_panel=ABLATION
+        ),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     size: RawSize = None,
@@ -152,6 +158,7 @@ def encode(
             coupling=not no_coupling,
             context=not no_context,
             motion=not no_motion,
+            start=start,
             device=device,
             threads=threads,
             size=given(options.size, size),

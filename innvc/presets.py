@@ -48,6 +48,8 @@ class Switches:
         coupling: False is a backbone without affine couplings.
         context: False is a prior that does not read earlier channel groups.
         motion: False is a lifting without motion compensation.
+        start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
+            the preset's does not fit begins at 0.
     """
 
     model: str = "innvc"
@@ -58,6 +60,7 @@ class Switches:
     coupling: bool = True
     context: bool = True
     motion: bool = True
+    start: int | None = None
 
     def check(self) -> None:
         """Refuses what contradicts itself.
@@ -78,6 +81,17 @@ class Switches:
             )
         if self.base not in (None, "dct", "identity"):
             raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")
+        known = [0, *starting_points.STARTING_POINTS]
+        if self.start is not None and self.start not in known:
+            raise UsageError(
+                f"There is no starting point {self.start}.",
+                f"Choose one of {', '.join(map(str, known))}.",
+            )
+        if self.start and (self.base == "identity" or not self.context):
+            raise UsageError(
+                f"Starting point {self.start} is for base dct and a prior with contexts.",
+                "Leave out --start.",
+            )
 
 
 def make(
@@ -120,6 +134,8 @@ def _switched(
     if not switches.context:
         prior = changed(config.prior, energy=False)
         config = changed(config, prior=prior, start=0)  # the shipped start has these weights
+    if switches.start is not None:
+        config = changed(config, start=switches.start)
     if switches.base not in (None, config.base):
         config = _based(config, clip, switches.base)
     return config, fit
@@ -174,6 +190,20 @@ def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     learn = ("prior.base", "prior.temporal")
     fit = FitConfig(steps=800, learn=learn, straight_through=0.3, rate=0.2, batch_frames=32)
     return _transform(clip), fit
+
+
+def _compact(clip: Clip) -> tuple[ModelConfig, FitConfig]:
+    """Every part of the method in small: what a CPU fits in a minute or two, for comparisons."""
+    config = _transform(clip, coupling=(4, 8, 16), field=_field(clip))
+    fit = FitConfig(
+        steps=150,
+        learn=("prior", "step", "backbone", "field"),
+        mask=(0.1, 0.4),
+        crop=96,
+        batch_frames=8,
+        parameter_every=8,
+    )
+    return config, fit
 
 
 def _slow(clip: Clip) -> tuple[ModelConfig, FitConfig]:
@@ -248,12 +278,13 @@ PRESETS: dict[str, Preset] = {
     "instant": _instant,
     "fast": _fast,
     "medium": _medium,
+    "compact": _compact,
     "slow": _slow,
     "paper": _paper,
 }
 
 
-NVRC_STEPS = {"instant": 60, "fast": 800, "medium": 4000, "slow": 30_000}
+NVRC_STEPS = {"instant": 60, "fast": 800, "compact": 800, "medium": 4000, "slow": 30_000}
 
 
 def _nvrc(name: str, clip: Clip, lambda_: float) -> tuple[ModelConfig, FitConfig]:
