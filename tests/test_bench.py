@@ -16,6 +16,7 @@ from PIL import Image
 
 from innvc.bench import ffmpeg, plots, pyav, similarity, tables
 from innvc.bench.clips import open_clips
+from innvc.bench.main import Settings, variants
 from innvc.bench.peers import PEERS, NotPossible
 from innvc.bench.planes import from_coded, to_coded
 from innvc.bench.points import PointLog
@@ -389,6 +390,16 @@ def test_bench_goes_on_where_it_stopped(benched, tmp_path):
     assert log.read_text().startswith("".join(kept))
     again = innvc("bench", CLIP, *FAST, *OURS, "-o", tmp_path, "--json", "-q", "--no-measure")
     assert json.loads(again.stdout)["points"] == answer["points"] and not again.stderr
+
+
+def test_the_default_model_by_its_name_is_the_same_curve(tmp_path):
+    named, unnamed = (
+        variants(Settings([CLIP], tmp_path, presets=["fast"], models=models))
+        for models in (["innvc", "nvrc"], [])
+    )
+    assert named[0].name == unnamed[0].name == "innvc-fast"
+    assert named[0].arguments == unnamed[0].arguments == ("--preset", "fast")
+    assert named[1].arguments == ("--preset", "fast", "--model", "nvrc")
 
 
 def test_what_is_not_measured_is_said(call, tmp_path):

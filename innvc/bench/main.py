@@ -84,7 +84,7 @@ def variants(settings: Settings) -> list[Variant]:
                     f"There is no preset '{preset}'.", f"Choose from {', '.join(PRESETS)}."
                 )
             device = () if settings.device == "auto" else ("--device", settings.device)
-            choice = ("--model", model) if model else ()
+            choice = ("--model", model) if model not in ("", OURS) else ()  # the default
             arguments = ("--preset", preset, *choice, *more, *device)
             result.append(Variant(f"{model or OURS}-{preset}", preset, model, arguments, device))
     return result
