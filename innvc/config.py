@@ -33,6 +33,8 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     energy: bool = True  # scale from weighted magnitudes of decoded neighbours
     temporal: bool = True  # contexts from subbands already decoded
     hidden: Count = 0  # ReLU units for each channel group of the masked convolution; 0 is none
+    reach: Count = 0  # first groups whose values at the 4 neighbours predict means; 0 is none
+    halves: Count = 0  # first groups coded as a checkerboard, in two passes; 0 is none
 
 
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -14,10 +14,10 @@ from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.errors import VerificationError
 from innvc.model import lifting
+from innvc.model.contexts import Context
 from innvc.model.field import Window
 from innvc.model.model import Condition, InnvcModel, SampleLayout
 from innvc.model.motion import CELL, Motion, MotionLifting, planes_of
-from innvc.model.prior import Context
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
 

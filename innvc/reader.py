@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from innvc.bitstream.header import HeaderRecord
     from innvc.bitstream.segment import ParameterRecord, SegmentRecord
     from innvc.decoder import SegmentDecoder
-    from innvc.model.prior import Context
+    from innvc.model.contexts import Context
     from innvc.picture_decoder import PictureDecoder
 
 

@@ -14,8 +14,9 @@ from innvc.bitstream.latent import ExactPrior, code_packet
 from innvc.config import ModelConfig, PriorConfig
 from innvc.errors import CorruptError, UnsupportedError
 from innvc.model import start
+from innvc.model.contexts import VALUE_LIMIT
 from innvc.model.model import InnvcModel, SampleLayout
-from innvc.model.prior import VALUE_LIMIT, LatentPrior
+from innvc.model.prior import LatentPrior
 
 
 def halves():
@@ -111,7 +112,7 @@ def test_random_bytes_never_crash_the_decoder():
                 pass
 
 
-def model_of(hidden=2, temporal=True, energy=True, stages=2):
+def model_of(stages=2, hidden=2, **prior):
     layout = SampleLayout("yuv", 1, 1)
     geometry = start.packed_geometry("yuv", 1, 1, 2)
     groups = start.dct_groups(start.dct_bases(geometry, stages)[1])
@@ -119,7 +120,7 @@ def model_of(hidden=2, temporal=True, energy=True, stages=2):
         stages=stages,
         groups=groups,
         layers=(1, len(groups) - 1 - len(groups) // 2, len(groups) // 2),
-        prior=PriorConfig(energy=energy, temporal=temporal, hidden=hidden),
+        prior=PriorConfig(hidden=hidden, **prior),
     )
     return InnvcModel(config, layout, 0)
 
@@ -149,7 +150,14 @@ def random_chooser(seed, size=6.0, far=0.002):
     return choose
 
 
-PRIORS = [dict(), dict(hidden=0), dict(temporal=False), dict(energy=False), dict(stages=3)]
+PRIORS = [
+    dict(),
+    dict(hidden=0),
+    dict(temporal=False),
+    dict(energy=False),
+    dict(stages=3),
+    dict(reach=2, halves=3),
+]
 
 
 @pytest.mark.parametrize("group", [1, 2, 8])

@@ -236,6 +236,10 @@ def read_level(coder, shape, coarser):
     return value
 
 
+MATRICES = {
+    f"prior.{name}"
+    for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")
+}
 THRESHOLDS = []
 for k in range(1, 129):
     x = int(8 * 2 ** (k / 8)) - 2
@@ -264,14 +268,23 @@ class Plane:
                 self.around[y, x] = log(int(total) // 8)
 
 
+def neighbours(values):
+    """Above, below, left, right; zero outside."""
+    height, width = values.shape
+    wide = np.zeros((height + 2, width + 2), dtype=object)
+    wide[1:-1, 1:-1] = values
+    return wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
+
+
 class Prior:
     """Section 12."""
 
-    def __init__(self, parameters, groups, step_base):
+    def __init__(self, parameters, groups, step_base, reach=0, halves=0):
         for name, value in parameters.items():
             integers = np.floor(1024 * value.astype(np.float64) + 0.5)
             setattr(self, name, np.array(integers.astype(np.int64), dtype=object))
         self.groups, self.step_base = groups, step_base
+        self.first = {"reach": sum(groups[:reach]), "halves": sum(groups[:halves])}
         self.group_of = [g for g, n in enumerate(groups) for _ in range(n)]
 
     def __call__(self, d, level, frame, parent, sibling, size):
@@ -288,6 +301,17 @@ class Prior:
                 s += p.temporal[level, 2 * i, d] * other[d].own
                 s += p.temporal[level, 2 * i + 1, d] * other[d].around
                 m += p.temporal_mean[level, i, d] * other[d].v
+        sources = frame[: min(c.stop, self.first["reach"])]
+        for i, other in enumerate(sources):
+            m += sum(p.reach[a, d, i] * v for a, v in enumerate(neighbours(other.v)))
+        if d < self.first["halves"]:
+            odd = np.indices(size).sum(0) % 2
+            s += odd * p.half_base[d]
+            for i, other in enumerate(frame):
+                four = neighbours(other.v)
+                total = np.sum([abs(v) for v in four], 0)
+                s += odd * p.half_scale[d, i] * np.vectorize(lambda n: log(int(n) // 4))(total)
+                m += odd * sum(p.half_mean[a, d, i] * v for a, v in enumerate(four))
         index = np.clip(s // 1024, 0, 63)
         return index, np.clip((m + 512) // 1024, -LIMIT, LIMIT)
 
@@ -307,14 +331,19 @@ def decode_packet(prior, layers, packet, size, before):
             coder = RangeDecoder(packet.layer_slice(j, k))
             for g in range(group, group + count):
                 channels = range(groups[g], groups[g + 1])
-                given = [prior(d, level, frame, parent, sibling, size) for d in channels]
-                symbols = coder.call(np.array([index for index, _ in given]).ravel().tolist())
-                sums[k] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[k])
-                q = np.array(symbols, dtype=object).reshape(len(channels), *size)
-                planes = [
-                    Plane(np.clip(16 * q[i] + mean, -LIMIT, LIMIT))
-                    for i, (_, mean) in enumerate(given)
-                ]
+                odd = np.indices(size).sum(0) % 2 == 1
+                two = channels.stop <= prior.first["halves"]
+                values = np.zeros((len(channels), *size), dtype=object)
+                for places in [~odd, odd] if two else [odd | True]:
+                    seen = frame + [Plane(v) for v in values] if places is odd else frame
+                    given = [prior(d, level, seen, parent, sibling, size) for d in channels]
+                    tables = np.array([index[places] for index, _ in given])
+                    symbols = coder.call(tables.ravel().tolist())
+                    sums[k] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[k])
+                    q = np.array(symbols, dtype=object).reshape(len(channels), -1)
+                    for i, (_, mean) in enumerate(given):
+                        values[i, places] = np.clip(16 * q[i] + mean[places], -LIMIT, LIMIT)
+                planes = [Plane(v) for v in values]
                 frame.extend(planes)
             group += count
         frames.append(frame)
@@ -337,13 +366,15 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
 
     groups = header.model.groups
     of = np.repeat(np.arange(len(groups)), groups)
-    earlier = of[None] < of[:, None]
     values = {n: p.detach().numpy().copy() for n, p in start.items()}
     for kind in ("side", "weights"):
         coder = RangeDecoder(getattr(record, kind))
         for tensor in [n for n in values if kind_of(n) == kind]:
-            masked = tensor in ("prior.spectral", "prior.surround", "prior.predict_mean")
-            chosen = earlier if masked else np.ones(values[tensor].shape, bool)
+            chosen = np.ones(values[tensor].shape, bool)
+            if tensor in MATRICES:
+                rows, columns = chosen.shape[-2:]
+                limit = of[:rows, None] + ("half" in tensor)
+                chosen &= of[None, :columns] < limit
             change = read_tensor(coder, *places(tensor, chosen.shape, chosen.ravel()))
             values[tensor][chosen] += change.astype(np.float32)
     decoded = decoder.model.state_dict()
@@ -355,7 +386,7 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
 
     prior = Prior(
         {n.removeprefix("prior."): v for n, v in values.items() if n.startswith("prior.")},
-        *(groups, header.step_base),
+        *(groups, header.step_base, header.model.prior.reach, header.model.prior.halves),
     )
     before, context = None, None
     for packet in packets:
@@ -497,7 +528,8 @@ def test_starting_point_of_another_layout(family, shift):
     point = starting_points.STARTING_POINTS[1]
     archive = files("innvc.model").joinpath(point.file)
     arrays = {k: v / 1024 for k, v in np.load(io.BytesIO(archive.read_bytes())).items()}
-    trained = {c: i for i, c in enumerate(dct_channels("yuv", 1))}
+    order = dct_channels("yuv", 1)
+    trained = {c: i for i, c in enumerate(order)}
     channels = dct_channels(family, shift)
     clamped = [(p, min(v, 7 if p else 15), min(h, 7 if p else 15)) for p, v, h in channels]
     t = [trained[c] for c in clamped]
@@ -508,10 +540,14 @@ def test_starting_point_of_another_layout(family, shift):
     model = dict(InnvcModel(config, layout, 0).named_parameters())
     assert len(arrays) > 5
     for name, array in arrays.items():
-        if name in ("prior.spectral", "prior.surround", "prior.predict_mean"):
-            expected = array[np.ix_(t, t)] * known
-        else:
-            expected = array[..., t] if array.shape[-1] == len(trained) else array
+        expected = array
+        if name != "prior.base_level":
+            last = [sum(c) for c in order[:-1]] + [99]  # the group of each, and all
+            a = sum(sum(c) <= last[array.shape[-1] - 1] for c in channels)
+            expected = array[..., t[:a]]
+            if name in MATRICES:
+                b = sum(sum(c) <= last[array.shape[-2] - 1] for c in channels)
+                expected = expected[..., t[:b], :] * known[:a]
         assert np.array_equal(model[name].detach().numpy(), expected.astype(np.float32)), name
 
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.model import lifting, quantisation, start
+from innvc.model.contexts import Context, second_half
 from innvc.model.field import Window
 from innvc.model.layers import Modulation, Orthogonal, Subnet, bounded, squeeze, unsqueeze
 from innvc.model.model import InnvcModel, SampleLayout
-from innvc.model.prior import WEIGHT_BITS, Context, LatentPrior
+from innvc.model.prior import WEIGHT_BITS, LatentPrior
 from innvc.video.formats import PIXEL_FORMATS, PixelFormat
 from innvc.video.packing import pack, pad, unpack
 
@@ -288,6 +289,8 @@ PRIORS = [
     PriorConfig(energy=False, temporal=True),
     PriorConfig(energy=True, temporal=False, hidden=3),
     PriorConfig(hidden=2),
+    PriorConfig(reach=3, halves=4),
+    PriorConfig(temporal=False, reach=99, halves=99),
 ]
 LEVEL = torch.tensor([0, 4, 2])
 
@@ -323,22 +326,34 @@ def test_prior_sees_earlier_groups_only(config):
     contexts = [prior.context(values(seed)) for seed in range(3)]
     others = [prior.context(values(seed)) for seed in range(10, 13)]
     scale, mean = evaluate(prior, slice(0, 24), *contexts)
+    second = second_half(5, 4)
     for rows in groups_of(prior):
-        first_unknown = (rows.start, rows.stop, rows.stop)  # current, parent, sibling
-        mixed = []
-        for context, other, known in zip(contexts, others, first_unknown, strict=True):
-            parts = (
-                torch.cat([getattr(context, f)[:, :known], getattr(other, f)[:, known:]], 1)
-                for f in ("value", "own", "around")
-            )
-            mixed.append(Context(*parts))
-        for given in (contexts, mixed):
-            group_scale, group_mean = evaluate(prior, rows, *given)
-            assert torch.equal(group_scale, scale[:, rows])
-            assert torch.equal(group_mean, mean[:, rows])
-        everything = evaluate(prior, slice(0, 24), *mixed)
-        assert torch.equal(everything[0][:, rows], scale[:, rows])
-        assert torch.equal(everything[1][:, rows], mean[:, rows])
+        # Of a group in two passes the second half of the positions reads the first half.
+        two = rows.stop <= sum(prior.groups[: config.halves])
+        for places in (~second, second) if two else (torch.ones_like(second),):
+            mixed = []
+            for number, (context, other) in enumerate(zip(contexts, others, strict=True)):
+                known = rows.stop if number else rows.start  # of parent and sibling, of current
+                parts = []
+                for field in ("value", "own", "around"):
+                    part = getattr(other, field).clone()
+                    part[:, :known] = getattr(context, field)[:, :known]
+                    if number == 0 and field == "value" and places is second:
+                        part[:, rows, ~second] = context.value[:, rows, ~second]
+                    parts.append(part)
+                mixed.append(Context(*parts))
+            everything = evaluate(prior, slice(0, 24), *mixed)
+            for given in (contexts, mixed):
+                group_scale, group_mean = evaluate(prior, rows, *given)
+                assert torch.equal(group_scale[..., places], scale[:, rows, places])
+                assert torch.equal(group_mean[..., places], mean[:, rows, places])
+            assert torch.equal(everything[0][:, rows, places], scale[:, rows, places])
+            assert torch.equal(everything[1][:, rows, places], mean[:, rows, places])
+    if config.halves:  # and the first half is really read
+        blind = Context(contexts[0].value * second, contexts[0].own, contexts[0].around)
+        without = evaluate(prior, slice(0, 24), blind, *contexts[1:])
+        assert not torch.equal(without[0][..., second], scale[..., second])
+        assert not torch.equal(without[1][..., second], mean[..., second])
 
 
 @pytest.mark.parametrize("config", PRIORS)

@@ -20,8 +20,9 @@ from innvc.config import ModelConfig
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Still, choose_groups
 from innvc.fit.loop import predict
+from innvc.model.contexts import VALUE_LIMIT
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of
-from innvc.model.prior import VALUE_LIMIT, WEIGHT_BITS
+from innvc.model.prior import WEIGHT_BITS
 from innvc.model.quantisation import (
     RateAwareRounding,
     dead_zone_round,

@@ -182,6 +182,8 @@ def _parameter_estimate(model: ModelConfig) -> int:
     """A rough count of parameters, from the terms that grow fastest."""
     total = sum(width * width for width in model.coupling)
     total += model.prior.hidden * sum(model.groups)
+    total += 4 * sum(model.groups) * sum(model.groups[: model.prior.reach])
+    total += 5 * sum(model.groups[: model.prior.halves]) ** 2
     field = model.field
     if field is not None:
         time, height, width = field.grid_size

@@ -13,11 +13,13 @@ from torch import Tensor
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.errors import UnsupportedError
 from innvc.model import lifting
-from innvc.model.prior import VALUE_LIMIT, Context, LatentPrior
+from innvc.model.contexts import VALUE_LIMIT, Context, second_half
+from innvc.model.prior import LatentPrior
 
 RESIDUAL_LIMIT = 30_000  # of |symbol| that an encoder may choose
 
-# (subband frame, channels, scale indexes, means) -> symbols [channels, H, W] as int32
+# (subband frame, channels, scale indexes, means) -> symbols [channels, H, W] as int32.
+# Of a group in two passes it is asked twice; only the positions of the pass count.
 Chooser = Callable[[int, slice, Tensor, Tensor], np.ndarray]
 
 
@@ -39,10 +41,18 @@ class ExactPrior:
         bounds = np.cumsum([0, *layers]).tolist()
         self.layers = [slices[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
         self.channels = ends[-1]
+        self.halved = sum(prior.groups[: prior.config.halves])
 
     @property
     def device(self) -> torch.device:
         return self.prior.base.device
+
+    def passes(self, rows: slice, size: tuple[int, int]) -> list[Tensor]:
+        """[H, W] masks of the positions that are coded together, in order."""
+        if rows.start >= self.halved:
+            return [torch.ones(size, dtype=torch.bool, device=self.device)]
+        second = second_half(*size).to(self.device)
+        return [~second, second] if second.any() else [~second]
 
     def empty(self, size: tuple[int, int]) -> Context:
         zero = torch.zeros(1, self.channels, *size, dtype=torch.float64, device=self.device)
@@ -98,22 +108,27 @@ def code_packet(
         for k in range(layers):
             coder = Encoder() if data is None else Decoder(data[j][k])
             for rows in exact.layers[k]:
-                scale, mean = exact.prior(
-                    exact.weights,
-                    rows,
-                    level,
-                    current,
-                    none if parent is None else done[parent],
-                    before if sibling is None else done[sibling],
-                )
-                wanted = None if choose is None else choose(j, rows, scale[0], mean[0])
-                flat = None if wanted is None else wanted.reshape(-1)
-                symbols = coder.code(scale.cpu().numpy().astype(np.uint8).reshape(-1), flat)
-                checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
-                tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
-                value = (16 * tensor.view_as(mean) + mean).clamp(-VALUE_LIMIT, VALUE_LIMIT)
-                part = exact.prior.context(value)
-                current.value[:, rows] = value
+                for places in exact.passes(rows, size):
+                    scale, mean = exact.prior(
+                        exact.weights,
+                        rows,
+                        level,
+                        current,
+                        none if parent is None else done[parent],
+                        before if sibling is None else done[sibling],
+                    )
+                    wanted = None
+                    if choose is not None:
+                        chosen = choose(j, rows, scale[0], mean[0])
+                        wanted = chosen[:, places.cpu().numpy()].reshape(-1)
+                    tables = scale[0][:, places].cpu().numpy().astype(np.uint8)
+                    symbols = coder.code(tables.reshape(-1), wanted)
+                    checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
+                    tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
+                    means = mean[0][:, places]
+                    value = 16 * tensor.view_as(means) + means
+                    current.value[0, rows, places] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
+                part = exact.prior.context(current.value[:, rows])
                 current.own[:, rows] = part.own
                 current.around[:, rows] = part.around
             if isinstance(coder, Encoder):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from innvc.config import FitConfig
 from innvc.fit.data import Batch, SegmentData
 from innvc.fit.parameters import ParameterQuantiser
+from innvc.model.contexts import VALUE_LIMIT, Context
 from innvc.model.model import InnvcModel
-from innvc.model.prior import VALUE_LIMIT, Context, LatentPrior
+from innvc.model.prior import LatentPrior
 from innvc.model.quantisation import (
     RateAwareRounding,
     dead_zone_round,

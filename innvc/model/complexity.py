@@ -7,7 +7,7 @@ Interpolation, normalisation and other work on single elements is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
@@ -54,7 +54,7 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
     parts += _head(config, packed.channels, rows * columns)
     if config.field_role != "picture":
         parts += _backbone(config, packed.channels, rows * columns)
-        parts += _prior(config.prior, sum(config.groups), len(config.groups), rows * columns)
+        parts += _prior(config.prior, config.groups, rows * columns)
         parts += [("steps", sum(config.groups) + LEVELS, 0)]
     for part, elements, products in parts:
         parameters[part] = parameters.get(part, 0) + elements
@@ -134,7 +134,8 @@ def _backbone(config: ModelConfig, channels: int, positions: int) -> Counts:
         channels *= 4
 
 
-def _prior(config: PriorConfig, channels: int, groups: int, positions: int) -> Counts:
+def _prior(config: PriorConfig, groups: Sequence[int], positions: int) -> Counts:
+    channels = sum(groups)
     # base, base_level, base_detail, base_slope
     yield "prior", channels + LEVELS + 2 * LEVELS * channels, 0
     if config.energy:
@@ -142,7 +143,13 @@ def _prior(config: PriorConfig, channels: int, groups: int, positions: int) -> C
     if config.temporal:
         # four weights on magnitudes and two on values, of a single channel each
         yield "prior", 6 * LEVELS * channels, 6 * channels * positions
+    if config.reach:
+        weights = 4 * channels * sum(groups[: config.reach])
+        yield "prior", weights, weights * positions
+    if config.halves:
+        halved = sum(groups[: config.halves])
+        yield "prior", 5 * halved**2 + halved, 5 * halved**2 * (positions // 2)
     if config.hidden:
-        hidden = config.hidden * groups
+        hidden = config.hidden * len(groups)
         weights = 9 * channels * hidden + hidden * 2 * channels
         yield "prior", weights + hidden, weights * positions

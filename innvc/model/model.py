@@ -180,10 +180,7 @@ class InnvcModel(nn.Module):
 
     def coding_masks(self) -> dict[str, Tensor]:
         """Flat masks of parameters of which only some elements matter, and are coded."""
-        group = self.prior.group_of
-        earlier = (group[None] < group[:, None]).flatten()
-        names = ("prior.spectral", "prior.surround", "prior.predict_mean")
-        return dict.fromkeys(names, earlier) if self.config.prior.energy else {}
+        return {f"prior.{name}": mask.flatten() for name, mask in self.prior.masks().items()}
 
 
 def kind_of(name: str) -> str:

@@ -13,60 +13,29 @@ subband frames decoded before: the parent (coarser level) and the sibling (same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from innvc.config import PriorConfig
+from innvc.model.contexts import (
+    LARGEST_LOG,
+    VALUE_LIMIT,
+    Context,
+    beside,
+    context_of,
+    log_magnitude,
+    log_table,
+    proximity,
+    second_half,
+)
 from innvc.model.initial import fan_in_limit, uniform
 from innvc.model.quantisation import SCALE_LEVELS, floor_ste, round_ste
 from innvc.model.start import Frequencies
 
 WEIGHT_BITS = 10  # weights are integers times 2^-10
-VALUE_LIMIT = (1 << 19) - 1  # of |v|
 LEVELS = 5  # lifting levels of G = 16, and the low-pass
 HIDDEN_LIMIT = (1 << 15) - 1
-
-
-@cache
-def _log_thresholds() -> Tensor:
-    """Least integers x with 8 log2(x / 8) >= k, k = 1..128, by exact comparison x^8 >= 8^8 2^k."""
-    thresholds, x = [], 8
-    for k in range(1, 129):
-        while x**8 < 8**8 << k:
-            x += max(1, x >> 12)
-        while (x - 1) ** 8 >= 8**8 << k:
-            x -= 1
-        thresholds.append(x)
-    return torch.tensor(thresholds, dtype=torch.float64)
-
-
-class _LogMagnitude(torch.autograd.Function):
-    """floor(8 log2(1 + a / 8)) of magnitudes a in sixteenths, by comparison with integers."""
-
-    @staticmethod
-    def forward(ctx, magnitude: Tensor, thresholds: Tensor) -> Tensor:
-        x = magnitude + 8
-        ctx.save_for_backward(x)
-        return torch.bucketize(x.contiguous(), thresholds.to(x.dtype), right=True).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return gradient * (8 / np.log(2)) / x, None
-
-
-@dataclass
-class Context:
-    """Log-magnitudes of one subband frame and of the mean over the 8 neighbours, and its values."""
-
-    value: Tensor  # [N, C, H, W]
-    own: Tensor
-    around: Tensor
 
 
 class LatentPrior(nn.Module):
@@ -80,7 +49,7 @@ class LatentPrior(nn.Module):
             context.
     """
 
-    thresholds: Tensor
+    logarithms: Tensor
     group_of: Tensor
 
     def __init__(
@@ -97,13 +66,13 @@ class LatentPrior(nn.Module):
         channels = sum(groups)
         group_of = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(groups))
         self.register_buffer("group_of", group_of, persistent=False)
-        self.register_buffer("thresholds", _log_thresholds(), persistent=False)
+        self.register_buffer("logarithms", log_table(), persistent=False)
         self.base = nn.Parameter(torch.full((channels,), 12.0))
         self.base_level = nn.Parameter(torch.zeros(LEVELS))
         self.base_detail = nn.Parameter(torch.zeros(LEVELS, channels))
         self.base_slope = nn.Parameter(torch.zeros(LEVELS, channels))
         if config.energy:
-            near, far = _proximity(frequencies, group_of.numpy())
+            near, far = proximity(frequencies, group_of.numpy())
             self.spectral = nn.Parameter(_to_unit(torch.from_numpy(0.22 * near)))
             self.surround = nn.Parameter(_to_unit(torch.from_numpy(0.13 * far)))
             self.predict_mean = nn.Parameter(torch.zeros(channels, channels))
@@ -113,6 +82,13 @@ class LatentPrior(nn.Module):
             weights[0, :2] = 0
             self.temporal = nn.Parameter(weights[..., None].repeat(1, 1, channels))
             self.temporal_mean = nn.Parameter(torch.zeros(LEVELS, 2, channels))
+        if config.reach:
+            self.reach = nn.Parameter(torch.zeros(4, channels, sum(groups[: config.reach])))
+        if config.halves:
+            halved = sum(groups[: config.halves])
+            self.half_base = nn.Parameter(torch.zeros(halved))
+            self.half_scale = nn.Parameter(torch.zeros(halved, halved))
+            self.half_mean = nn.Parameter(torch.zeros(4, halved, halved))
         if config.hidden:
             hidden = config.hidden * len(groups)
             limit = fan_in_limit(9 * channels, WEIGHT_BITS)
@@ -123,25 +99,32 @@ class LatentPrior(nn.Module):
 
     def context(self, value: Tensor) -> Context:
         """Features of decoded values [N, C, H, W] (sixteenths, within the limit)."""
-        magnitude = value.abs()
-        total = F.avg_pool2d(F.pad(magnitude, (1, 1, 1, 1)), 3, 1, divisor_override=1)
-        mean = floor_ste((total - magnitude) / 8)
-        return Context(value, self._log(magnitude), self._log(mean))
+        return context_of(value, self.logarithms)
 
-    def _log(self, magnitude: Tensor) -> Tensor:
-        return _LogMagnitude.apply(magnitude, self.thresholds)
+    def masks(self) -> dict[str, Tensor]:
+        """True where an element of a parameter is used: its column is decoded before its row."""
+        column, row = self.group_of[None], self.group_of[:, None]
+        masks = {}
+        if self.config.energy:
+            names = ("spectral", "surround", "predict_mean")
+            masks = dict.fromkeys(names, column < row)
+        if self.config.reach:
+            masks["reach"] = (column < row)[:, : self.reach.shape[2]].expand_as(self.reach)
+        if self.config.halves:
+            halved = len(self.half_base)
+            masks["half_scale"] = (column <= row)[:halved, :halved]
+            masks["half_mean"] = masks["half_scale"].expand_as(self.half_mean)
+        return masks
 
     def weights(self) -> dict[str, Tensor]:
         """The parameters as integers (float dtype), masked to the group order."""
         one = float(1 << WEIGHT_BITS)
         # Rounding keeps the evaluation exact whatever steps a file declares.
         scaled = {name: round_ste(p * one) for name, p in self.named_parameters()}
-        earlier = (self.group_of[None] < self.group_of[:, None]).to(self.base.dtype)
-        for name in ("spectral", "surround", "predict_mean"):
-            if name in scaled:
-                scaled[name] = scaled[name] * earlier
+        for name, sees in self.masks().items():
+            scaled[name] = scaled[name] * sees.to(self.base.dtype)
         if self.config.hidden:
-            units = torch.arange(len(self.groups), device=earlier.device)
+            units = torch.arange(len(self.groups), device=self.base.device)
             units = units.repeat_interleave(self.config.hidden)
             sees = (self.group_of[None] < units[:, None]).to(self.base.dtype)
             scaled["hidden_weight"] = scaled["hidden_weight"] * sees[:, :, None, None]
@@ -191,12 +174,41 @@ class LatentPrior(nn.Module):
             scale = scale + t[:, 2] * sibling.own[:, rows] + t[:, 3] * sibling.around[:, rows]
             t = weights["temporal_mean"][level][:, :, rows, None, None]
             mean = mean + t[:, 0] * parent.value[:, rows] + t[:, 1] * sibling.value[:, rows]
+        if self.config.reach and seen.stop:
+            sources = min(seen.stop, self.reach.shape[2])
+            kernel = weights["reach"][:, rows, :sources]
+            neighbours = beside(current.value[:, :sources])
+            mean = mean + torch.einsum("tdc,ntchw->ndhw", kernel, neighbours)
+        if self.config.halves:
+            scale, mean = self._second_half(weights, rows, current.value, scale, mean)
         if self.config.hidden:
             scale_more, mean_more = self._hidden(weights, rows, seen, current.value)
             scale, mean = scale + scale_more, mean + mean_more
         scale = floor_ste(scale / one).clamp(0, SCALE_LEVELS - 1)
         mean = floor_ste(mean / one + 0.5).clamp(-VALUE_LIMIT, VALUE_LIMIT)
         return scale, mean
+
+    def _second_half(
+        self, weights: dict[str, Tensor], rows: slice, value: Tensor, scale: Tensor, mean: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Adds what the second half of the positions reads of the first, groups up to here."""
+        halved = len(self.half_base)
+        seen = slice(0, min(rows.stop, halved))
+        rows = slice(rows.start, seen.stop)
+        if rows.start >= halved:
+            return scale, mean
+        height, width = value.shape[-2:]
+        places = second_half(height, width).flatten().nonzero()[:, 0].to(value.device)
+        neighbours = beside(value[:, seen]).flatten(3)[..., places]  # [N, 4, C, P]
+        magnitude = floor_ste(neighbours.abs().sum(1) / 4)
+        near = log_magnitude(magnitude, self.logarithms)
+        more_scale = torch.einsum("dc,ncp->ndp", weights["half_scale"][rows, seen], near)
+        more_scale = more_scale + weights["half_base"][rows, None]
+        more_mean = torch.einsum("tdc,ntcp->ndp", weights["half_mean"][:, rows, seen], neighbours)
+        more = torch.stack([more_scale, more_mean])
+        more = F.pad(more, (0, 0, 0, scale.shape[1] - more.shape[2]))
+        both = torch.stack([scale, mean]).flatten(3).index_add(3, places, more)
+        return tuple(both.unflatten(3, (height, width)))
 
     def _hidden(
         self, weights: dict[str, Tensor], rows: slice, seen: slice, value: Tensor
@@ -224,10 +236,16 @@ class LatentPrior(nn.Module):
         scale = w["base"] + w["base_level"].max() + w["base_detail"].amax(0)
         scale = scale + abs(self.step_base) * w["base_slope"].amax(0)
         mean = torch.zeros_like(scale)
-        logs = len(self.thresholds)
+        logs = LARGEST_LOG
         if self.config.energy:
             scale = scale + logs * (w["spectral"].sum(1) + w["surround"].sum(1))
             mean = mean + VALUE_LIMIT * w["predict_mean"].sum(1)
+        if self.config.reach:
+            mean = mean + VALUE_LIMIT * w["reach"].sum((0, 2))
+        if self.config.halves:
+            halved = len(self.half_base)
+            scale[:halved] += w["half_base"] + logs * w["half_scale"].sum(1)
+            mean[:halved] += VALUE_LIMIT * w["half_mean"].sum((0, 2))
         if self.config.temporal:
             scale = scale + logs * w["temporal"].sum(1).amax(0)
             mean = mean + VALUE_LIMIT * w["temporal_mean"].sum(1).amax(0)
@@ -246,21 +264,3 @@ def _to_unit(values: Tensor) -> Tensor:
 
 def _product(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.einsum("dc,nchw->ndhw", matrix, x)
-
-
-def _proximity(
-    frequencies: Frequencies | None, group_of: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Averaging weights over earlier groups: near and wide in frequency, less across planes."""
-    channels = len(group_of)
-    if frequencies is None:
-        return np.zeros((channels, channels)), np.zeros((channels, channels))
-    f = frequencies
-    distance = np.subtract.outer(f.vertical, f.vertical) ** 2.0
-    distance += np.subtract.outer(f.horizontal, f.horizontal) ** 2.0
-    same = np.equal.outer(f.plane, f.plane)
-    earlier = np.less.outer(group_of, group_of).T
-    near = np.exp(-distance / 2) * np.where(same, 1, 0.5) * earlier
-    far = np.exp(-distance / 18) * np.where(same, 1, 0.3) * earlier
-    near, far = (m / (m.sum(1, keepdims=True) + 1e-6) for m in (near, far))
-    return near, far

@@ -96,8 +96,8 @@ def _dct(geometry: Geometry) -> tuple[np.ndarray, Frequencies]:
     return matrix, Frequencies(*map(np.array, zip(*frequencies, strict=True)))
 
 
-def _group_key(f: Frequencies) -> np.ndarray:
-    """Anti-diagonal of the frequency; chroma one and two later, so that luma is its context."""
+def group_keys(f: Frequencies) -> np.ndarray:
+    """Anti-diagonal of each frequency; chroma one and two later, so that luma is its context."""
     return f.vertical + f.horizontal + f.plane
 
 
@@ -112,7 +112,7 @@ def dct_bases(geometry: Geometry, stages: int) -> tuple[list[np.ndarray], Freque
         target, frequencies = _dct(geometry)
         if stage == stages - 1:
             f = frequencies
-            order = np.lexsort((f.horizontal, f.vertical, f.plane, _group_key(f)))
+            order = np.lexsort((f.horizontal, f.vertical, f.plane, group_keys(f)))
             target = target[order]
             frequencies = Frequencies(f.plane[order], f.vertical[order], f.horizontal[order])
         bases.append(target @ before.T)
@@ -131,7 +131,7 @@ def analytic_transform(
 
 def dct_groups(frequencies: Frequencies) -> tuple[int, ...]:
     """Sizes of the ordered channel groups: one for each anti-diagonal."""
-    return tuple(np.unique(_group_key(frequencies), return_counts=True)[1].tolist())
+    return tuple(np.unique(group_keys(frequencies), return_counts=True)[1].tolist())
 
 
 def even_groups(channels: int, count: int) -> tuple[int, ...]:

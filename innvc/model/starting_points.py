@@ -15,7 +15,7 @@ from importlib.resources import files
 import numpy as np
 
 from innvc.errors import InnvcError, UnsupportedError
-from innvc.model.start import Frequencies, analytic_transform
+from innvc.model.start import Frequencies, analytic_transform, group_keys
 
 UNIT = 2.0**-10
 
@@ -37,6 +37,13 @@ STARTING_POINTS = {
     ),
 }
 NEWEST = max(STARTING_POINTS)
+
+
+_MATRICES = tuple(
+    f"prior.{name}"
+    for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")
+)
+_SHARED = ("prior.base_level",)  # not of channels
 
 
 @cache
@@ -85,12 +92,23 @@ def values_for(number: int, target: Frequencies) -> dict[str, np.ndarray]:
         )
         source[channel] = place[nearest]
         exact[channel] = nearest == (plane, vertical, horizontal)
+    keys, trained_keys = group_keys(target), group_keys(trained)
+
+    def first(count: int) -> slice:
+        """The target's channels of the groups that the first `count` trained channels make up."""
+        if count == len(trained_keys):
+            return slice(0, len(keys))
+        return slice(0, int(np.searchsorted(keys, trained_keys[count - 1], "right")))
+
     taken = {}
     for name, value in values.items():
-        matrix = name in ("prior.spectral", "prior.surround", "prior.predict_mean")
-        if matrix:
-            taken[name] = value[source][:, source] * exact
-        else:
-            per_channel = value.shape[-1:] == trained.plane.shape
-            taken[name] = value[..., source] if per_channel else value
+        if name in _SHARED:
+            taken[name] = value
+            continue
+        columns = first(value.shape[-1])
+        value = value[..., source[columns]]
+        if name in _MATRICES:
+            rows = first(value.shape[-2])
+            value = value[..., source[rows], :] * exact[columns]
+        taken[name] = value
     return taken
