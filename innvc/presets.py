@@ -132,7 +132,7 @@ def _switched(
     if not switches.motion:
         config = changed(config, motion=False)
     if not switches.context:
-        prior = changed(config.prior, energy=False)
+        prior = changed(config.prior, energy=False, reach=0, halves=0)
         config = changed(config, prior=prior, start=0)  # the shipped start has these weights
     if switches.start is not None:
         config = changed(config, start=switches.start)
@@ -167,8 +167,10 @@ def default_layers(groups: int) -> tuple[int, ...]:
 def _transform(clip: Clip, **more: object) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
+    prior = PriorConfig(reach=6, halves=12)
+    newest = starting_points.NEWEST
     return ModelConfig(
-        groups=groups, layers=layers, start=starting_points.NEWEST, motion=True, **more
+        groups=groups, layers=layers, prior=prior, start=newest, motion=True, **more
     )
 
 

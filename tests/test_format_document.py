@@ -22,6 +22,7 @@ from innvc.bitstream.grids import CodedGrid
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.tables import SHA256, frequencies
 from innvc.bitstream.weights import Axes, CodedTensor
+from innvc.config import PriorConfig
 from innvc.decoder import SegmentDecoder
 from innvc.model import starting_points
 from innvc.model.model import InnvcModel, SampleLayout, kind_of
@@ -236,6 +237,7 @@ def read_level(coder, shape, coarser):
     return value
 
 
+TRAINED = PriorConfig(reach=6, halves=12)
 MATRICES = {
     f"prior.{name}"
     for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")
@@ -525,7 +527,7 @@ def test_starting_point_of_another_layout(family, shift):
     from innvc.config import ModelConfig
     from innvc.presets import analytic_groups
 
-    point = starting_points.STARTING_POINTS[1]
+    point = starting_points.STARTING_POINTS[starting_points.NEWEST]
     archive = files("innvc.model").joinpath(point.file)
     arrays = {k: v / 1024 for k, v in np.load(io.BytesIO(archive.read_bytes())).items()}
     order = dct_channels("yuv", 1)
@@ -536,7 +538,9 @@ def test_starting_point_of_another_layout(family, shift):
     known = np.array([a == b for a, b in zip(channels, clamped, strict=True)])
     layout = SampleLayout(family, shift, shift)
     groups = analytic_groups(layout, 2, 4)
-    config = ModelConfig(groups=groups, layers=(len(groups),), start=1)
+    config = ModelConfig(
+        groups=groups, layers=(len(groups),), prior=TRAINED, start=starting_points.NEWEST
+    )
     model = dict(InnvcModel(config, layout, 0).named_parameters())
     assert len(arrays) > 5
     for name, array in arrays.items():

@@ -56,10 +56,12 @@ def test_the_trained_start_is_unchanged_on_its_own_layout():
     """Mapping by frequency is the identity for 4:2:0, and every chroma format takes from it."""
     from innvc.model.start import analytic_transform
 
-    values, trained = starting_points.load(1)
-    for name, value in starting_points.values_for(1, trained).items():
+    values, trained = starting_points.load(starting_points.NEWEST)
+    for name, value in starting_points.values_for(starting_points.NEWEST, trained).items():
         assert (value == values[name]).all()
-    full = starting_points.values_for(1, analytic_transform("yuv", 0, 0, 2, 4)[1])
+    full = starting_points.values_for(
+        starting_points.NEWEST, analytic_transform("yuv", 0, 0, 2, 4)[1]
+    )
     assert full["prior.base_slope"].shape[-1] == 768 and full["prior.spectral"].any()
 
 

@@ -2,7 +2,8 @@
 
 Decimal arithmetic of 60 digits and integer rounding, so every machine makes the same bytes. Table i
 is a zero-mean mixture of a Gaussian of standard deviation s = 2^(i/4 - 5) and a Laplacian of
-standard deviation 1.6 s, integrated over each integer: 0.85 Gaussian + 0.15 Laplacian.
+standard deviation 1.6 s, integrated over each integer. The Laplacian's share is that which symbols
+have: 0.01 where nearly all are zero, 0.4 from s = 0.42 on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 TOTAL = 1 << 24
 LEVELS = 64
 LARGEST = 4095  # widest alphabet: symbols -4095..4095 and the escape
-SHARE, WIDTH = Decimal("0.15"), Decimal("1.6")
+WIDTH = Decimal("1.6")
 
 
 def normal_tail(z: Decimal) -> Decimal:
@@ -37,21 +38,27 @@ def normal_tail(z: Decimal) -> Decimal:
     return (-z * z / 2).exp() / (2 * pi).sqrt() / (z + fraction)
 
 
-def tail(z: Decimal) -> Decimal:
+def share_of(index: int) -> Decimal:
+    """The Laplacian's share in a table."""
+    return (10 + 78 * min(max(index - 10, 0), 5)) / Decimal(1000)
+
+
+def tail(z: Decimal, share: Decimal) -> Decimal:
     """Mass of the mixture above z standard deviations of its Gaussian, z >= 0."""
     laplace = (-Decimal(2).sqrt() / WIDTH * z).exp() / 2
-    return (1 - SHARE) * normal_tail(z) + SHARE * laplace
+    return (1 - share) * normal_tail(z) + share * laplace
 
 
 def table(index: int) -> np.ndarray:
     """Frequencies of -K..K and the escape, each at least 1, summing to 2^24. Length 2K + 2."""
     sigma = Decimal(2) ** ((Decimal(index) - 20) / 4)
+    share = share_of(index)
     tails = [Decimal("0.5")]
     half = 0
     while half < LARGEST and (half < 1 or tails[-1] * TOTAL > 2):
         half += 1
-        tails.append(tail((Decimal(half) - Decimal("0.5")) / sigma))
-    tails.append(tail((Decimal(half) + Decimal("0.5")) / sigma))
+        tails.append(tail((Decimal(half) - Decimal("0.5")) / sigma, share))
+    tails.append(tail((Decimal(half) + Decimal("0.5")) / sigma, share))
     frequencies = [max(1, int((tails[k] - tails[k + 1]) * TOTAL)) for k in range(1, half + 1)]
     escape = max(1, int(2 * tails[half + 1] * TOTAL))
     zero = TOTAL - 2 * sum(frequencies) - escape

@@ -10,7 +10,7 @@ import numpy as np
 
 from innvc.errors import InnvcError
 
-SHA256 = "6027fda5c5c4ae3ddd8db332faf703036ca6a3e0c8c0aca7cc425f90cff431ed"
+SHA256 = "7fa56afe49fe4afae9e16308ebef6962efafdae77fcf00dc350c213fcfe0ed0c"
 LEVELS = 64
 
 

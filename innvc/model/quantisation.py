@@ -10,8 +10,7 @@ from torch import Tensor, nn
 SCALE_LEVELS = 64
 SCALES_PER_OCTAVE = 4
 SCALE_LOWEST = -5  # log2 of the first table's standard deviation, in symbols
-LAPLACE_SHARE = 0.15  # of the tables' Gaussian-Laplace mixture; see bitstream/tables.py
-LAPLACE_WIDTH = 1.6  # standard deviation of the Laplace part, in those of the Gaussian
+LAPLACE_WIDTH = 1.6  # standard deviation of the tables' Laplace part, in those of the Gaussian
 
 
 def round_ste(x: Tensor) -> Tensor:
@@ -59,6 +58,11 @@ def dead_zone_round(x: Tensor) -> Tensor:
     return (rounded * x.sign()).detach()
 
 
+def laplace_share(scale_index: Tensor) -> Tensor:
+    """Share of the Laplace part in a table's mixture: 0.01 up to index 10, 0.4 from index 15."""
+    return 0.01 + 0.078 * (scale_index - 10).clamp(0, 5)
+
+
 def symbol_bits(symbol: Tensor, scale_index: Tensor) -> Tensor:
     """Bits of symbols under the tables' mixture, continuous in both arguments.
 
@@ -69,8 +73,9 @@ def symbol_bits(symbol: Tensor, scale_index: Tensor) -> Tensor:
     inverse = torch.exp2(-(scale_index / SCALES_PER_OCTAVE + SCALE_LOWEST))
     magnitude = symbol.abs()
     low, high = (magnitude - 0.5) * inverse, (magnitude + 0.5) * inverse
-    mass = (1 - LAPLACE_SHARE) * (_normal_tail(low) - _normal_tail(high))
-    mass = mass + LAPLACE_SHARE * (_laplace_tail(low) - _laplace_tail(high))
+    normal = _normal_tail(low) - _normal_tail(high)
+    laplace = _laplace_tail(low) - _laplace_tail(high)
+    mass = normal + laplace_share(scale_index) * (laplace - normal)
     # The floor is the tables' least frequency; below it the log continues as a line, so that the
     # gradient still pulls back.
     floor = 2.0**-22

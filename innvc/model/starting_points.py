@@ -30,10 +30,10 @@ class StartingPoint:
 
 
 STARTING_POINTS = {
-    1: StartingPoint(
-        "start1.npz",
+    2: StartingPoint(
+        "start2.npz",
         ("yuv", 1, 1),
-        "bc3137f29b49b40ade5e735ebf00530c48402c910a08081cf4774a42b71da828",
+        "f46400181bea125b24492238eb935dad1d5d675f4dbcfa6e8f63cb36face1652",
     ),
 }
 NEWEST = max(STARTING_POINTS)
