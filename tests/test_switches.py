@@ -34,7 +34,7 @@ def street(tmp_path_factory):
 @pytest.mark.parametrize(
     "switches, facts",
     [
-        ([], {"field": True, "field_role": "modulation", "base": "dct", "start": 1}),
+        ([], {"field": True, "field_role": "modulation", "base": "dct", "start": 2}),
         (["--no-mask"], {"field": True, "field_role": "modulation"}),
         (["--no-modulation"], {"field": False}),
         (["--residual"], {"field": True, "field_role": "residual"}),
