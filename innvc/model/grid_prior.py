@@ -18,10 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from innvc.model.contexts import VALUE_LIMIT, log_magnitude, log_table
 from innvc.model.initial import fan_in_limit, uniform
-from innvc.model.prior import HIDDEN_LIMIT, VALUE_LIMIT, WEIGHT_BITS
-from innvc.model.prior import _log_thresholds as log_thresholds
-from innvc.model.prior import _LogMagnitude as LogMagnitude
+from innvc.model.prior import HIDDEN_LIMIT, WEIGHT_BITS
 from innvc.model.quantisation import SCALE_LEVELS, floor_ste, round_ste
 
 TURNS = (8, 4, 2, 1)  # distance of a turn's slices to those it sees; the first sees none
@@ -55,11 +54,11 @@ class GridPrior(nn.Module):
     2^15 x 2^20 x 8, a mean 2^19 x 2^20 x 3.
     """
 
-    thresholds: Tensor
+    logarithms: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("thresholds", log_thresholds(), persistent=False)
+        self.register_buffer("logarithms", log_table(), persistent=False)
         passes, one = 2 * len(TURNS), float(1 << WEIGHT_BITS)
         limit = fan_in_limit(4, WEIGHT_BITS)
         self.bias = nn.Parameter(torch.zeros(passes))
@@ -121,7 +120,7 @@ class GridPrior(nn.Module):
         return floor_ste(16 * limited / steps).clamp(-VALUE_LIMIT, VALUE_LIMIT)
 
     def _log(self, magnitude: Tensor) -> Tensor:
-        return LogMagnitude.apply(magnitude, self.thresholds)
+        return log_magnitude(magnitude, self.logarithms)
 
 
 def turn_slices(turn: int, count: int) -> range:
