@@ -169,9 +169,7 @@ def _transform(clip: Clip, **more: object) -> ModelConfig:
     layers = default_layers(len(groups))
     prior = PriorConfig(reach=6, halves=12)
     newest = starting_points.NEWEST
-    return ModelConfig(
-        groups=groups, layers=layers, prior=prior, start=newest, motion=True, **more
-    )
+    return ModelConfig(groups=groups, layers=layers, prior=prior, start=newest, motion=True, **more)
 
 
 def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
