@@ -72,7 +72,7 @@ def test_the_switches_change_the_configuration():
     assert not make("slow", clip, Switches(context=False))[0].prior.energy
     brought, learnt = make("fast", clip, Switches(residual=True))
     assert brought.field == config.field and "field" in learnt.learn
-    assert config.start == 1 and make("slow", clip, Switches(start=0))[0].start == 0
+    assert config.start == 2 and make("slow", clip, Switches(start=0))[0].start == 0
     paper = make("paper", clip, Switches(base="dct"))[0]
     assert paper.base == "dct" and sum(paper.groups) == 256
     assert make("paper", clip, Switches(base="identity")) == make("paper", clip)
@@ -156,7 +156,7 @@ def test_without_a_field_the_latent_is_the_whole_picture(clip):
         (["--residual", "--no-modulation"], "removes"),
         (["--base", "haar"], "no base 'haar'"),
         (["--start", "9"], "no starting point 9"),
-        (["--start", "1", "--no-context"], "Leave out --start"),
+        (["--start", "2", "--no-context"], "Leave out --start"),
     ],
 )
 def test_switches_that_are_refused(street, tmp_path, call, arguments, sentence):
