@@ -6,15 +6,16 @@ Model size follows the clip: parameters pay only in proportion to the samples th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from msgspec.structs import replace as changed
 
+from innvc import nvrc_preset
 from innvc.config import FieldConfig, FitConfig, ModelConfig, PriorConfig
 from innvc.errors import UsageError
 from innvc.model import start, starting_points
 from innvc.model.model import SampleLayout
+from innvc.switches import AS_PRESET, Switches
 
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
 
@@ -34,68 +35,8 @@ class Clip:
         return self.width * self.height * self.frames
 
 
-@dataclass(frozen=True)
-class Switches:
-    """Changes to a preset: parts of the method turned off or replaced (paper, ablation study).
-
-    Attributes:
-        model: "innvc", or "nvrc": the field with a pixel head is the picture, without latent.
-        mask: False opens all latent channels from the first step of the fit.
-        modulation: False is a model without field.
-        residual: The field predicts the samples and the backbone codes the difference; brings a
-            field where the preset has none.
-        base: Fixed matrices of the backbone: "dct" or "identity"; None is the preset's.
-        coupling: False is a backbone without affine couplings.
-        context: False is a prior that does not read earlier channel groups.
-        motion: False is a lifting without motion compensation.
-        start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
-            the preset's does not fit begins at 0.
-    """
-
-    model: str = "innvc"
-    mask: bool = True
-    modulation: bool = True
-    residual: bool = False
-    base: str | None = None
-    coupling: bool = True
-    context: bool = True
-    motion: bool = True
-    start: int | None = None
-
-    def check(self) -> None:
-        """Refuses what contradicts itself.
-
-        Raises:
-            UsageError: two switches exclude each other, or a base is unknown.
-        """
-        if self.model not in ("innvc", "nvrc"):
-            raise UsageError(f"There is no model '{self.model}'.", "Choose innvc or nvrc.")
-        if self.model == "nvrc" and self != Switches("nvrc"):
-            raise UsageError(
-                "The model nvrc has no backbone and no latent to switch.",
-                "Leave out the switches of the method, or --model.",
-            )
-        if self.residual and not self.modulation:
-            raise UsageError(
-                "--residual uses the field, which --no-modulation removes.", "Give one of the two."
-            )
-        if self.base not in (None, "dct", "identity"):
-            raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")
-        known = [0, *starting_points.STARTING_POINTS]
-        if self.start is not None and self.start not in known:
-            raise UsageError(
-                f"There is no starting point {self.start}.",
-                f"Choose one of {', '.join(map(str, known))}.",
-            )
-        if self.start and (self.base == "identity" or not self.context):
-            raise UsageError(
-                f"Starting point {self.start} is for base dct and a prior with contexts.",
-                "Leave out --start.",
-            )
-
-
 def make(
-    name: str, clip: Clip, switches: Switches = Switches(), lambda_: float = 1.0
+    name: str, clip: Clip, switches: Switches = AS_PRESET, lambda_: float = 1.0
 ) -> tuple[ModelConfig, FitConfig]:
     """The configuration of a preset for a clip.
 
@@ -113,7 +54,7 @@ def make(
             f"There is no preset '{name}'.", f"Choose one of {', '.join(PRESETS)}."
         ) from None
     if switches.model == "nvrc":
-        return _nvrc(name, clip, lambda_)
+        return nvrc_preset.make(name, clip, lambda_, _paper(clip))
     return _switched(*preset(clip), clip, switches)
 
 
@@ -282,36 +223,3 @@ PRESETS: dict[str, Preset] = {
     "slow": _slow,
     "paper": _paper,
 }
-
-
-NVRC_STEPS = {"instant": 60, "fast": 800, "compact": 800, "medium": 4000, "slow": 30_000}
-
-
-def _nvrc(name: str, clip: Clip, lambda_: float) -> tuple[ModelConfig, FitConfig]:
-    """The field as the picture (NVRC). Sizes follow the clip and the rate that lambda asks for."""
-    if name == "paper":
-        config, fit = _paper(clip)
-        config = ModelConfig(packing=1, base="identity", field=config.field, field_role="picture")
-        return config, changed(fit, learn=("field",), mask=(0.0, 0.0), batch_frames=1)
-    width = 16
-    rows, columns = -(-clip.height // 16), -(-clip.width // 16)
-    field = FieldConfig(
-        grid_size=(max(1, clip.frames // 4), rows << 2, columns << 2),
-        grid_channels=2,
-        grid_levels=3,
-        channels=(width, width, width),
-        depths=(1, 1, 1),
-        scales=(1, 2, 2),
-        expansion=2,
-        grid_stages=(2, 1, 0),
-    )
-    config = ModelConfig(field=field, field_role="picture")
-    fit = FitConfig(
-        steps=NVRC_STEPS[name],
-        learn=("field",),
-        batch_frames=2,
-        crop=1024,
-        rate=1.0,
-        warm_up=0.03,
-    )
-    return config, fit

@@ -1,0 +1,71 @@
+"""Parts of the method that an encode can turn off or replace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from innvc.errors import UsageError
+from innvc.model import starting_points
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Changes to a preset: parts of the method turned off or replaced (paper, ablation study).
+
+    Attributes:
+        model: "innvc", or "nvrc": the field with a pixel head is the picture, without latent.
+        mask: False opens all latent channels from the first step of the fit.
+        modulation: False is a model without field.
+        residual: The field predicts the samples and the backbone codes the difference; brings a
+            field where the preset has none.
+        base: Fixed matrices of the backbone: "dct" or "identity"; None is the preset's.
+        coupling: False is a backbone without affine couplings.
+        context: False is a prior that does not read earlier channel groups.
+        motion: False is a lifting without motion compensation.
+        start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
+            the preset's does not fit begins at 0.
+    """
+
+    model: str = "innvc"
+    mask: bool = True
+    modulation: bool = True
+    residual: bool = False
+    base: str | None = None
+    coupling: bool = True
+    context: bool = True
+    motion: bool = True
+    start: int | None = None
+
+    def check(self) -> None:
+        """Refuses what contradicts itself.
+
+        Raises:
+            UsageError: two switches exclude each other, or a base is unknown.
+        """
+        if self.model not in ("innvc", "nvrc"):
+            raise UsageError(f"There is no model '{self.model}'.", "Choose innvc or nvrc.")
+        if self.model == "nvrc" and self != Switches("nvrc"):
+            raise UsageError(
+                "The model nvrc has no backbone and no latent to switch.",
+                "Leave out the switches of the method, or --model.",
+            )
+        if self.residual and not self.modulation:
+            raise UsageError(
+                "--residual uses the field, which --no-modulation removes.", "Give one of the two."
+            )
+        if self.base not in (None, "dct", "identity"):
+            raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")
+        known = [0, *starting_points.STARTING_POINTS]
+        if self.start is not None and self.start not in known:
+            raise UsageError(
+                f"There is no starting point {self.start}.",
+                f"Choose one of {', '.join(map(str, known))}.",
+            )
+        if self.start and (self.base == "identity" or not self.context):
+            raise UsageError(
+                f"Starting point {self.start} is for base dct and a prior with contexts.",
+                "Leave out --start.",
+            )
+
+
+AS_PRESET = Switches()  # nothing changed
