@@ -73,7 +73,7 @@ def encode(
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
         mask, modulation, residual, base, coupling, context, motion, start: Parts of the method,
-            turned off or replaced for ablations; see `presets.Switches`.
+            turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
@@ -91,7 +91,8 @@ def encode(
     name, target = os.fspath(source), Path(output)
     check_output(target, name, overwrite)
     from innvc.device import limit_threads, select
-    from innvc.presets import PRESETS, Switches
+    from innvc.presets import PRESETS
+    from innvc.switches import Switches
 
     switches = Switches(model, mask, modulation, residual, base, coupling, context, motion, start)
     switches.check()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from innvc.config import ModelConfig
     from innvc.fit.loop import Progress
-    from innvc.presets import Switches
+    from innvc.switches import Switches
 
 
 @dataclass(frozen=True)
