@@ -72,3 +72,4 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     straight_through: float = 0.2  # share of the fit, at its end, with hard rounding
     mask: tuple[float, float] = (0.0, 0.0)  # progress at which the groups begin and end to open
     parameter_every: Size = 1  # steps between two that count the rate of the parameters
+    learn_steps: bool = False  # fit the parameters' quantisation steps, too

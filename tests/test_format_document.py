@@ -129,6 +129,17 @@ def places(name, shape, chosen):
     return n // columns, columns, [every[i] for i in np.flatnonzero(chosen)]
 
 
+def read_elements(coder, first, second):
+    """Symbols, or signs and magnitudes."""
+    values = coder.call(first)
+    if second is None:
+        return values
+    signs = [(v > 0) - (v < 0) for v in values]
+    rest = coder.call([t for sign, t in zip(signs, second, strict=True) if sign])
+    magnitudes = iter([2 * r + 1 if r >= 0 else -2 * r for r in rest])
+    return [sign * next(magnitudes) if sign else 0 for sign in signs]
+
+
 def read_tensor(coder, rows, columns, where):
     """Section 9, "Code of a tensor": differences of the elements at `where`."""
     if not coder.number(1):
@@ -140,14 +151,9 @@ def read_tensor(coder, rows, columns, where):
     else:
         p, q, f, g = [0] * rows, [0] * columns, [0] * rows, [0] * columns
     offsets = [f[i] + g[j] - p[i] - q[j] for i, j in where]
-    values = coder.call([table(a + offset) for offset in offsets])
-    if split:
-        signs = [(v > 0) - (v < 0) for v in values]
-        chosen = [offset for sign, offset in zip(signs, offsets, strict=True) if sign]
-        rest = iter(coder.call([table(b + offset) for offset in chosen]))
-        magnitudes = [(2 * r + 1 if r >= 0 else -2 * r) for r in rest]
-        magnitudes = iter(magnitudes)
-        values = [sign * next(magnitudes) if sign else 0 for sign in signs]
+    first = [table(a + offset) for offset in offsets]
+    second = [table(b + offset) for offset in offsets] if split else None
+    values = read_elements(coder, first, second)
     steps = [step(k + p[i] + q[j]) for i, j in where]
     return np.array([v * s / 2**20 for v, s in zip(values, steps, strict=True)])
 
@@ -168,12 +174,13 @@ def read_level(coder, shape, coarser):
     if not coder.number(1):
         return value
     k, a = coder.number(6), coder.number(6)
+    e = coder.number(7) - 64 if coder.number(1) else None
     blocks = (channels, -(-length // 16), -(-height // 8), -(-width // 8))
     offsets = np.array(read_vector(coder, int(np.prod(blocks)))).reshape(blocks)
     f = read_vector(coder, channels)
     change = iter(read_vector(coder, 112))
     bias = [next(change) for _ in range(8)]
-    log_weight = [[s + next(change) for s in (200, 200, 250, 100)] for _ in range(8)]
+    log_weight = [[s + next(change) for s in (64, 64, 80, 40)] for _ in range(8)]
     mean_weight = [[next(change) for _ in range(3)] for _ in range(8)]
     key = zlib.crc32(b"grid_prior.hidden")
     raw = [r for block in range(8) for r in philox(key, block + 1)]
@@ -231,7 +238,8 @@ def read_level(coder, shape, coarser):
                 mean = sum(m * n for m, n in zip(mean_weight[p], values, strict=True))
                 means.append((mean + 8192) // 16384)
                 sizes.append(size)
-            symbols = coder.call(indexes)
+            further = None if e is None else [table(index + e) for index in indexes]
+            symbols = read_elements(coder, indexes, further)
             for place, symbol, mean, size in zip(places, symbols, means, sizes, strict=True):
                 value[place] = (symbol + mean) * size
     return value
@@ -450,8 +458,8 @@ def test_a_second_decoder_reads_the_same_grids(shape):
         weights = random.integers(-900, 900, 112)
         grids.append(
             CodedGrid(
-                values * (level != 1),
-                *(40, 24),
+                values * (level != 1 or shape[0] == 1),
+                *(40, 24, (None, 0, 9)[level]),
                 random.integers(-9, 9, blocks),
                 random.integers(-5, 5, size[0]),
                 weights,

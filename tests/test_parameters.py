@@ -161,10 +161,9 @@ def test_grids_round_trip(shape):
         blocks = (size[0], *block_counts(size[1:]))
         values = laplace(size, 3, 9).astype(np.int64)
         values.flat[0] = -(1 << 22)
+        weights = random.integers(-2000, 2000, WEIGHTS)
         steps, scales = random.integers(-9, 9, blocks), random.integers(-5, 5, size[0])
-        grids.append(
-            CodedGrid(values, 40, 25, steps, scales, random.integers(-2000, 2000, WEIGHTS))
-        )
+        grids.append(CodedGrid(values, 40, 25, (None, -9, 20)[len(grids)], steps, scales, weights))
     for coded in (grids, choose_grids(grids), [CodedGrid(g.values) for g in grids]):
         data = parameters.encode_grids(coded)
         for a, b in zip(coded, parameters.decode_grids(data, shapes), strict=True):

@@ -12,8 +12,9 @@ from math import prod
 import numpy as np
 import torch
 
+from innvc.bitstream.tables import LEVELS
 from innvc.bitstream.vectors import TABLE_BITS, Coder, code_symbols, code_vector, given, number
-from innvc.bitstream.weights import STEP_BITS
+from innvc.bitstream.weights import STEP_BITS, code_split
 from innvc.errors import CorruptError
 from innvc.model.grid_prior import TURNS, WEIGHT_LIMIT, GridPrior, activity, gather, turn_slices
 from innvc.model.parameter_layout import (
@@ -26,6 +27,8 @@ from innvc.model.parameter_layout import (
 from innvc.model.prior import WEIGHT_BITS
 
 _NONE = np.zeros(0, np.int64)
+REST_BITS = 7
+REST_OFFSET = 1 << (REST_BITS - 1)
 SYMBOL_LIMIT = 1 << 25  # of |number of steps|
 Shape = tuple[int, int, int, int]
 
@@ -38,6 +41,8 @@ class CodedGrid:
         values: Numbers of steps, int64 [C, T, H, W].
         step: Index of the quantisation step, 0..63.
         scale: Table index without context, 0..63.
+        rest: Signs and magnitudes are coded apart, the latter under tables that are this much
+            further, -64..63; None codes them together.
         step_offsets: Of each block and channel, [C, T', H', W']; empty is none.
         scale_offsets: Of each channel, [C]; empty is none.
         weights: Changes of the context model from its start, in 2^-10, flat; empty is none.
@@ -46,6 +51,7 @@ class CodedGrid:
     values: np.ndarray
     step: int = 0
     scale: int = 0
+    rest: int | None = None
     step_offsets: np.ndarray = field(default_factory=lambda: _NONE)
     scale_offsets: np.ndarray = field(default_factory=lambda: _NONE)
     weights: np.ndarray = field(default_factory=lambda: _NONE)
@@ -104,6 +110,10 @@ def _code_level(
         return CodedGrid(np.zeros(shape, np.int64))
     step = number(coder, STEP_BITS, given(grid, lambda g: g.step))
     scale = number(coder, TABLE_BITS, given(grid, lambda g: g.scale))
+    rest = None
+    if number(coder, 1, given(grid, lambda g: int(g.rest is not None))):
+        coded_rest = given(grid, lambda g: (g.rest or 0) + REST_OFFSET)
+        rest = number(coder, REST_BITS, coded_rest) - REST_OFFSET
     blocks = (shape[0], *block_counts(shape[1:]))
     sizes = {"step_offsets": blocks, "scale_offsets": shape[:1], "weights": (WEIGHTS,)}
     vectors = {}
@@ -112,9 +122,8 @@ def _code_level(
         if values is not None and not values.size:
             values = np.zeros(prod(size), np.int64)
         vectors[name] = code_vector(coder, prod(size), values).reshape(size)
-    coded = CodedGrid(
-        np.zeros(shape, np.int64) if grid is None else grid.values, step, scale, **vectors
-    )
+    elements = np.zeros(shape, np.int64) if grid is None else grid.values
+    coded = CodedGrid(elements, step, scale, rest, **vectors)
     _code_elements(coder, coded, coarser, grid is not None)
     return coded
 
@@ -142,7 +151,11 @@ def _code_elements(coder: Coder, grid: CodedGrid, coarser: np.ndarray | None, gi
             mean = mean.astype(np.int64)
             place = grid.values[:, own]
             symbols = (place[..., parity] - mean).ravel().astype(np.int32) if given else None
-            symbols = code_symbols(coder, scale.ravel(), symbols)
+            index = scale.ravel().astype(np.int64)
+            if grid.rest is None:
+                symbols = code_symbols(coder, index, symbols)
+            else:
+                symbols = code_split(coder, index, (index + grid.rest).clip(0, LEVELS - 1), symbols)
             place[..., parity] = symbols.reshape(mean.shape) + mean
             if np.abs(place[..., parity]).max(initial=0) > SYMBOL_LIMIT:
                 raise CorruptError("An element of a grid is out of range.")

@@ -92,7 +92,7 @@ def code_tensor(coder: Coder, matrix: Matrix, tensor: CodedTensor | None) -> Cod
     indexes = [(table + offsets).clip(0, LEVELS - 1) for table in tables]
     values = given(tensor, lambda t: t.values)
     if split:
-        values = _code_split(coder, indexes[0], indexes[1], values)
+        values = code_split(coder, indexes[0], indexes[1], values)
     else:
         values = code_symbols(coder, indexes[0], values)
     return CodedTensor(values, step, tables, step_axes, scale_axes)
@@ -108,7 +108,7 @@ def _code_axes(coder: Coder, matrix: Matrix, axes: Axes | None) -> Axes:
     return Axes(*coded)
 
 
-def _code_split(
+def code_split(
     coder: Coder, first: np.ndarray, second: np.ndarray, values: np.ndarray | None
 ) -> np.ndarray:
     """Signs under the first tables, then the magnitudes of the others under the second."""

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from innvc.bitstream.grids import CodedGrid
+from innvc.bitstream.grids import REST_BITS, CodedGrid
 from innvc.bitstream.tables import LEVELS
 from innvc.bitstream.vectors import vector_bits
 from innvc.fit.parameter_code import REACH, bin_costs, bins_of, offsets_for
+from innvc.fit.parameter_rate import grid_bits
 from innvc.model.grid_prior import TURNS, GridPrior, activity, gather, turn_slices
 from innvc.model.prior import WEIGHT_BITS
-from innvc.model.quantisation import symbol_bits
 
 COARSEST_SHIFT = 6  # of the weights' steps that are tried
 LEAST_NONZERO = 1000  # values of a level for which its context model is fitted
@@ -41,7 +41,7 @@ def choose_grids(
                 for shift in range(0, COARSEST_SHIFT + 1, 2):
                     rounded = (weights + (1 << shift >> 1)) >> shift << shift
                     candidates.append(replace(grid, weights=rounded))
-            options = [_with_scales(candidate, coarser) for candidate in candidates]
+            options = [with_scales(candidate, coarser) for candidate in candidates]
             grid = min(options, key=lambda option: option[1])[0]
         chosen.append(grid)
         coarser = grid.values * grid.step_of()
@@ -59,14 +59,14 @@ def changes_of(prior: GridPrior) -> np.ndarray:
 
 
 @torch.no_grad()
-def _with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid, float]:
+def with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid, float]:
     """The base scale, its offsets by channel, and the bits of all but the steps."""
     prior = grid.prior()
     channels, *shape = grid.values.shape
     steps = torch.from_numpy(grid.step_of()).double()
     values = torch.from_numpy(grid.values * grid.step_of()).double()
     activities = activity(None if coarser is None else torch.from_numpy(coarser).double(), shape)
-    direct = bin_costs()[0]
+    direct, sign, magnitude = bin_costs()
     reach = 2 * LEVELS  # of what contexts add, in the histogram
     counts = np.zeros((channels, 2 * reach + 1, direct.shape[1]))
     for turn in range(len(TURNS)):
@@ -80,19 +80,27 @@ def _with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid
             direct[0]
         ) + bins_of(symbols)
         counts += np.bincount(index.ravel(), minlength=counts.size).reshape(counts.shape)
-    # Bits of each channel at each base scale.
-    context = np.arange(-reach, reach + 1)
-    data = np.stack(
-        [
-            np.einsum("cib,ib->c", counts, direct[(base + context).clip(0, LEVELS - 1)])
-            for base in range(LEVELS)
-        ],
-        1,
-    )
-    base = int(data.sum(0).argmin())
-    around = (base + np.arange(-REACH, REACH + 1)).clip(0, LEVELS - 1)
-    offsets, bits = offsets_for(data[:, around])
-    coded = replace(grid, scale=base, scale_offsets=offsets)
+    tables = np.arange(-reach, reach + 1) + np.arange(LEVELS)[:, None]  # [base, context]
+    tables = tables.clip(0, LEVELS - 1)
+
+    def by_base(costs: np.ndarray) -> np.ndarray:
+        """Bits of each channel at each base scale, [C, 64]."""
+        return np.stack([np.einsum("cib,ib->c", counts, costs[row]) for row in tables], 1)
+
+    options = []
+    together = by_base(direct)
+    options.append((together, int(together.sum(0).argmin()), None))
+    signs, rest = by_base(sign), by_base(magnitude)
+    base, other = int(signs.sum(0).argmin()), int(rest.sum(0).argmin())
+    apart = signs + by_base(magnitude[(np.arange(LEVELS) + other - base).clip(0, LEVELS - 1)])
+    options.append((apart, base, other - base))
+    found = []
+    for data, scale, further in options:
+        around = (scale + np.arange(-REACH, REACH + 1)).clip(0, LEVELS - 1)
+        offsets, bits = offsets_for(data[:, around])
+        coded = replace(grid, scale=scale, rest=further, scale_offsets=offsets)
+        found.append((coded, bits + (0 if further is None else REST_BITS)))
+    coded, bits = min(found, key=lambda option: option[1])
     return coded, bits + (vector_bits(grid.weights) if grid.weights.size else 1)
 
 
@@ -115,7 +123,8 @@ def fit_priors(
         coarse = activity(coarser, shape).float()
         size = torch.from_numpy(grid.step_of()).float()
         values = torch.from_numpy(grid.values).float()
-        base = torch.full((len(values),), float(_with_scales(grid, None)[0].scale))
+        chosen = with_scales(grid, None if coarser is None else coarser.numpy().astype(np.int64))[0]
+        base = torch.full((len(values),), float(chosen.scale))
         base.requires_grad_()
         groups = [{"params": prior.parameters(), "lr": 0.01}, {"params": [base], "lr": 0.2}]
         optimiser = torch.optim.Adam(groups)
@@ -124,7 +133,7 @@ def fit_priors(
                 group["lr"] = rate * (1 - step / steps)
             window = [_window(random, n, crop) for n, crop in zip(shape, CROP, strict=True)]
             part, scale = values[:, *window], size[:, *window]
-            bits = grid_bits(prior, base, part, scale, coarse[*window])
+            bits, _ = grid_bits(prior, base, chosen.rest, part, scale, coarse[*window])
             optimiser.zero_grad()
             (bits / part.numel()).backward()
             optimiser.step()
@@ -134,28 +143,3 @@ def _window(random: np.random.Generator, size: int, crop: int) -> slice:
     """A random part of an axis, from a multiple of 8 on so that passes stay what they are."""
     first = 8 * int(random.integers(0, max(0, size - crop) // 8 + 1))
     return slice(first, first + crop)
-
-
-def grid_bits(
-    prior: GridPrior,
-    base: torch.Tensor,
-    values: torch.Tensor,
-    size: torch.Tensor,
-    coarse: torch.Tensor,
-) -> torch.Tensor:
-    """Bits of a level's elements, differentiable.
-
-    Args:
-        base: Scale index of each channel, [C].
-        values: Numbers of steps [C, T, H, W].
-        size: Quantisation steps in units of 2^-20, [C, T, H, W].
-        coarse: Activity of the coarser level, [T, H, W].
-    """
-    total = values.new_zeros(())
-    for turn in range(len(TURNS)):
-        where = turn_slices(turn, values.shape[1])
-        if len(where):
-            scale, mean = prior(turn, gather(turn, values * size, coarse, size), base)
-            own = values[:, where.start :: where.step]
-            total = total + symbol_bits(own - mean, scale).sum()
-    return total

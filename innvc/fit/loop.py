@@ -25,6 +25,8 @@ from innvc.model.quantisation import (
     through,
 )
 
+SEARCHES = 8  # for offsets of rows and columns, along a fit that learns quantisation steps
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -172,6 +174,31 @@ def predict(prior: LatentPrior, batch: Batch, value: Tensor) -> tuple[Tensor, Te
     return prior(prior.weights(), every, batch.level, context, parent, sibling)
 
 
+class _Descent:
+    """Steps of one kind of loss, each with a running mean of its gradient's norm."""
+
+    def __init__(
+        self, optimiser: torch.optim.Optimizer, parameters: list[Tensor], clip: float
+    ) -> None:
+        self._optimiser = optimiser
+        self._parameters = parameters
+        self._clip = clip
+        self._norm = 0.0
+
+    def __call__(self, loss: Tensor) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        total = float(nn.utils.get_total_norm(gradients))
+        if not math.isfinite(total):
+            return
+        norm = self._norm
+        self._norm = total if norm == 0 else 0.95 * norm + 0.05 * min(total, 2 * norm)
+        limit = self._clip * 2 * self._norm
+        nn.utils.clip_grads_with_norm_(self._parameters, limit, torch.tensor(total))
+        self._optimiser.step()
+
+
 def fit(
     model: InnvcModel,
     data: SegmentData,
@@ -204,22 +231,33 @@ def fit(
     device = plane_weights.device
     generator = torch.Generator(device).manual_seed(seed)
     crops = torch.Generator().manual_seed(seed)
-    quantiser = ParameterQuantiser(model, config.learn)
+    quantiser = ParameterQuantiser(model, config.learn, config.learn_steps)
     if not quantiser.learned:
         return quantiser
     if objective is None:
         objective = Objective(model, plane_weights, lambda_, fixed)
     objective.to(device)
-    groups = quantiser.groups(config.rate)
+    groups = quantiser.groups(config.rate, config.steps)
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12)
-    rates = [group["lr"] for group in optimiser.param_groups]
+    speeds = [group["lr"] for group in optimiser.param_groups]
     crop = max(1, round(config.crop / (model.stride * model.config.packing)))
-    began, norm, step, share = time.monotonic(), 0.0, 0, 0.0
+    distortion_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
+    rate_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
+    searches = 0
+
+    def rates() -> dict[str, Tensor]:
+        nonlocal searches
+        search = config.learn_steps and share >= (searches + 1) / (SEARCHES + 1)
+        searches += search
+        found = quantiser.rates(axes=search)
+        return {kind: bits / samples for kind, bits in found.items()}
+
+    began, step, share = time.monotonic(), 0, 0.0
     per_position = (model.stride * model.config.packing) ** 2  # plane-0 samples
     while step < config.steps and share < 1 and not stop():
         schedule = Schedule.at(share, config, len(model.config.groups))
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule.rate
+        for group, speed in zip(optimiser.param_groups, speeds, strict=True):
+            group["lr"] = speed * schedule.rate
         batch = data.batch(config.batch_frames, crop, crops)
         quantised = {f"model.{name}": value for name, value in quantiser.quantised().items()}
         bits, distortion = torch.func.functional_call(
@@ -227,22 +265,15 @@ def fit(
         )
         counted = int(batch.counted.sum()) * batch.window.rows * batch.window.columns
         latent = bits / (counted * per_position)
-        parameters = {kind: rate / samples for kind, rate in quantiser.rates().items()}
         loss = latent + lambda_ * distortion
-        if step % config.parameter_every == 0:
-            loss = loss + config.parameter_every * sum(parameters.values())
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        total = float(
-            nn.utils.get_total_norm(
-                [p.grad for p in quantiser.learned.values() if p.grad is not None]
-            )
-        )
-        norm = total if norm == 0 else 0.95 * norm + 0.05 * min(total, 2 * norm)
-        if math.isfinite(total):
-            limit = config.clip * 2 * norm
-            nn.utils.clip_grads_with_norm_(quantiser.learned.values(), limit, torch.tensor(total))
-            optimiser.step()
+        # The parameters' rate counts in every step, or has steps of its own (NVRC).
+        if config.parameter_every == 1:
+            parameters = rates()
+            loss = loss + sum(parameters.values())
+        distortion_step(loss)
+        if config.parameter_every > 1 and step % config.parameter_every == 0:
+            parameters = rates()
+            rate_step(config.parameter_every * sum(parameters.values()))
         step += 1
         elapsed = time.monotonic() - began
         share = step / config.steps

@@ -51,7 +51,7 @@ def choose(values: np.ndarray, matrix: Matrix, step: int, step_axes: Axes) -> Co
     values = values.astype(np.int32)
     if not values.any():
         return CodedTensor(values)
-    search = _Search(values, matrix, step_axes)
+    search = _Search(values, matrix, step_axes, Axes())
     candidates = []
     for split in (False, True):
         tables, plain = search.tables(split)
@@ -64,20 +64,32 @@ def choose(values: np.ndarray, matrix: Matrix, step: int, step_axes: Axes) -> Co
     return CodedTensor(values, step, tables, step_axes, axes)
 
 
+def choose_tables(
+    values: np.ndarray, matrix: Matrix, step_axes: Axes, scale_axes: Axes
+) -> tuple[int, ...]:
+    """The tables that take the least bits under known offsets."""
+    search = _Search(values, matrix, step_axes, scale_axes)
+    options = [search.tables(split) for split in (False, True)]
+    return min(options, key=lambda option: option[1])[0]
+
+
 def plain_header(split: bool) -> float:
     """Bits of a tensor before its elements, without offsets."""
     return 2.0 + STEP_BITS + TABLE_BITS * (1 + split) + 1
 
 
 class _Search:
-    def __init__(self, values: np.ndarray, matrix: Matrix, step_axes: Axes) -> None:
+    def __init__(
+        self, values: np.ndarray, matrix: Matrix, step_axes: Axes, scale_axes: Axes
+    ) -> None:
         self.matrix = matrix
         self.bins = bins_of(values)
         self.used = int(self.bins.max()) + 1
-        # The offset that steps give each element, in a few classes.
+        # The known offset of each element, in a few classes.
         self.shifts, self.classes = np.zeros(1, np.int64), None
-        if step_axes:
-            self.shifts, self.classes = np.unique(-step_axes.at(matrix), return_inverse=True)
+        if step_axes or scale_axes:
+            offsets = scale_axes.at(matrix) - step_axes.at(matrix)
+            self.shifts, self.classes = np.unique(offsets, return_inverse=True)
 
     def histogram(self, groups: list[tuple[np.ndarray | None, int]]) -> np.ndarray:
         """Counts of bins by several classes of the elements, [..., bins]."""

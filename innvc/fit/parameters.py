@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from innvc.bitstream.grids import CodedGrid
-from innvc.bitstream.parameters import matrices
+from innvc.bitstream.parameters import KINDS, matrices
 from innvc.bitstream.weights import Axes, CodedTensor
-from innvc.fit.grid_code import choose_grids, fit_priors
-from innvc.fit.parameter_code import choose
-from innvc.model.grid_prior import GridPrior
-from innvc.model.model import InnvcModel, kind_of
+from innvc.fit.grid_code import changes_of, choose_grids, fit_priors, with_scales
+from innvc.fit.parameter_code import choose, choose_tables
+from innvc.fit.parameter_rate import grid_bits, tensor_bits
+from innvc.fit.step_sizes import StepSizes
+from innvc.model.grid_prior import GridPrior, activity
+from innvc.model.model import kind_of
 from innvc.model.parameter_layout import step_index
 from innvc.model.quantisation import round_ste
 
@@ -64,15 +68,31 @@ def exponent_of(name: str) -> int:
     return _by_prefix(EXPONENTS, name)
 
 
+# Learning rates of quantisation steps (quarters of an octave), and context models.
+STEP_RATE = 0.1
+PRIOR_RATE = 0.003
+REFRESH = 8  # rates between two searches for tables
+
+
+class GridModel:
+    """How the fit sees the code of a grid level: its context model and its channels' scales."""
+
+    def __init__(self, grid: Tensor) -> None:
+        self.prior = GridPrior().to(grid.device)
+        self.base = torch.full((len(grid),), 12.0, device=grid.device)
+        self.rest: int | None = None
+
+
 class ParameterQuantiser:
     """Parameters as integer numbers of steps away from their start values.
 
     Args:
         model: At its start values.
         learn: Prefixes of the names that are fitted; all others stay.
+        learn_steps: Fit the quantisation steps too.
     """
 
-    def __init__(self, model: InnvcModel, learn: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, learn: tuple[str, ...], learn_steps: bool = False) -> None:
         self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.learned = {
             name: p for name, p in model.named_parameters() if name.startswith(tuple(learn))
@@ -80,67 +100,140 @@ class ParameterQuantiser:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.learned)
         self.masks = model.coding_masks()
+        self.matrices = matrices(model)
+        self.steps = {
+            name: StepSizes(name, p, step_index(exponent_of(name)), learn_steps)
+            for name, p in self.learned.items()
+        }
+        self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
+        self.codes: dict[str, tuple[tuple[int, ...], Axes]] = {}
+        self._counted = 0
 
-    def groups(self, rate: float) -> list[dict[str, object]]:
-        """Optimiser groups: the learning rate is a share of each parameter's step."""
-        return [
+    def groups(self, rate: float, steps: int = 1000) -> list[dict[str, object]]:
+        """Optimiser groups: the learning rate is a share of each parameter's step.
+
+        Args:
+            steps: Of the fit; quantisation steps can move some octaves in it.
+        """
+        groups = [
             {
                 "params": [p],
                 "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -exponent_of(name),
             }
             for name, p in self.learned.items()
         ]
+        sizes = [p for size in self.steps.values() for p in size.learned]
+        if sizes:
+            groups.append({"params": sizes, "lr": min(STEP_RATE, 30 / max(1, steps))})
+        for grid in self.grids.values():
+            groups.append({"params": list(grid.prior.parameters()), "lr": PRIOR_RATE})
+        return groups
 
-    def _offset(self, name: str, parameter: Tensor) -> Tensor:
-        return (parameter - self.start[name]) * 2.0 ** exponent_of(name)
+    def _offset(self, name: str) -> Tensor:
+        """The difference from the start in steps, not rounded."""
+        return (self.learned[name] - self.start[name]) / self.steps[name]()
 
     def quantised(self) -> dict[str, Tensor]:
         """All learned parameters, rounded to their steps with straight-through gradients."""
         return {
-            name: self.start[name] + round_ste(self._offset(name, p)) * 2.0 ** -exponent_of(name)
-            for name, p in self.learned.items()
+            name: self.start[name] + round_ste(self._offset(name)) * self.steps[name]()
+            for name in self.learned
         }
 
-    def rates(self) -> dict[str, Tensor]:
-        """Bits of the parameters by kind: what the sparse code of `bitstream.parameters` takes.
+    def rates(self, axes: bool = False) -> dict[str, Tensor]:
+        """Bits of the parameters by kind: what the real coder takes, differentiable.
 
-        Differentiable: an element costs -log2(1 - p) at zero and rises linearly to the cost of a
-        nonzero at one step, then with the logarithm. p is the share of nonzeros, held constant.
+        Args:
+            axes: First look for the offsets of rows and columns that take the least bits.
         """
-        totals = {"grid": 0.0, "weights": 0.0, "side": 0.0}
+        if axes or self._counted % REFRESH == 0:
+            self._choose(axes)
+        self._counted += 1
+        totals = {kind: torch.zeros(()) for kind in KINDS}
         for name, parameter in self.learned.items():
-            offset = self._offset(name, parameter).abs().flatten()
-            if name in self.masks:
-                offset = offset[self.masks[name]]
-            with torch.no_grad():
-                nonzero = (offset >= 0.5).float().mean().clamp(1 / len(offset), 0.75)
-                first = 1 + torch.log2((1 - nonzero) / nonzero).clamp(min=0) + 0.5
-                zero = -torch.log2(1 - nonzero)
-            cost = first * offset.clamp(max=1) + 1.5 * torch.log2(offset.clamp(min=1))
-            totals[kind_of(name)] = totals[kind_of(name)] + cost.sum() + zero * len(offset)
-        return {kind: torch.as_tensor(total) for kind, total in totals.items()}
+            if name in self.grids:
+                continue
+            step_axes = self.steps[name].axes()
+            if not self.codes[name][0]:
+                continue
+            tables, scale_axes = self.codes[name]
+            matrix, offsets = self.matrices[name], None
+            if step_axes or scale_axes:
+                offsets = scale_axes.at(matrix) - step_axes.at(matrix)
+            bits = tensor_bits(self._elements(name), offsets, tables) + self.steps[name].bits()
+            kind = kind_of(name)
+            totals[kind] = totals[kind].to(parameter.device) + bits
+        coarser = None
+        for name in reversed(self.grids):
+            grid, size = self.grids[name], self.steps[name].units()
+            coarse = activity(coarser, self.learned[name].shape[1:]).to(size)
+            bits, coarser = grid_bits(
+                grid.prior, grid.base, grid.rest, self._offset(name), size, coarse
+            )
+            totals["grid"] = totals["grid"].to(size.device) + bits + self.steps[name].bits()
+        return totals
+
+    def _elements(self, name: str) -> Tensor:
+        """The coded elements of a tensor in steps, not rounded."""
+        flat = self._offset(name).flatten()
+        return flat[self.masks[name]] if name in self.masks else flat
 
     @torch.no_grad()
-    def coded(self, model: InnvcModel) -> dict[str, CodedTensor | CodedGrid]:
+    def _integers(self, name: str) -> np.ndarray:
+        return torch.floor(self._elements(name) + 0.5).cpu().numpy().astype(np.int32)
+
+    def _choose(self, axes: bool) -> None:
+        """Tables, and offsets of rows and columns, for the values as they are."""
+        coarser = None
+        for name in reversed(self.grids):
+            values = self._integers(name).astype(np.int64).reshape(self.learned[name].shape)
+            size, grid = self.steps[name], self.grids[name]
+            coded = CodedGrid(values, size.index, step_offsets=size.blocks())
+            coded = replace(coded, weights=changes_of(grid.prior))
+            if values.any():
+                coded, _ = with_scales(coded, coarser)
+                base = torch.from_numpy(coded.scale + coded.scale_offsets)
+                grid.base.data.copy_(base.to(grid.base))
+                grid.rest = coded.rest
+            coarser = coded.values * coded.step_of()
+        for name in self.learned:
+            if name in self.grids:
+                continue
+            values, matrix = self._integers(name), self.matrices[name]
+            size = self.steps[name]
+            known = self.codes.get(name, ((), Axes()))[1]
+            if axes and values.any():
+                code = choose(values, matrix, size.index, size.axes())
+                self.codes[name] = code.tables, code.scale_axes
+            elif values.size:
+                tables = choose_tables(values, matrix, size.axes(), known)
+                self.codes[name] = tables, known
+            else:
+                self.codes[name] = (), Axes()
+
+    @torch.no_grad()
+    def coded(self, model: nn.Module) -> dict[str, CodedTensor | CodedGrid]:
         """What to code for every parameter, in the model's order."""
-        shapes = matrices(model)
         tensors: dict[str, CodedTensor | CodedGrid] = {}
         for name, parameter in model.named_parameters():
-            steps = torch.zeros_like(parameter)
-            if name in self.learned:
-                steps = torch.floor(self._offset(name, parameter) + 0.5)
-            index = step_index(exponent_of(name))
             if kind_of(name) == "grid":
-                tensors[name] = CodedGrid(steps.cpu().numpy().astype(np.int64), index)
-                continue
-            values = steps.flatten()
-            if name in self.masks:
-                values = values[self.masks[name]]
-            tensors[name] = choose(
-                values.cpu().numpy().astype(np.int32), shapes[name], index, Axes()
-            )
+                values = np.zeros(parameter.shape, np.int64)
+                tensors[name] = CodedGrid(values)
+                if name in self.learned:
+                    values = self._integers(name).astype(np.int64).reshape(values.shape)
+                    size = self.steps[name]
+                    tensors[name] = CodedGrid(values, size.index, step_offsets=size.blocks())
+            elif name in self.learned:
+                size = self.steps[name]
+                tensors[name] = choose(
+                    self._integers(name), self.matrices[name], size.index, size.axes()
+                )
+            else:
+                tensors[name] = CodedTensor(np.zeros(len(self.matrices[name]), np.int32))
         grids = {name: t for name, t in tensors.items() if isinstance(t, CodedGrid)}
-        priors = [GridPrior() for _ in grids]
-        fit_priors(list(grids.values()), priors)
-        tensors.update(zip(grids, choose_grids(list(grids.values()), priors), strict=True))
+        if self.grids:
+            priors = [copy.deepcopy(self.grids[name].prior).cpu() for name in grids]
+            with torch.enable_grad():
+                fit_priors(list(grids.values()), priors)
+            tensors.update(zip(grids, choose_grids(list(grids.values()), priors), strict=True))
         return tensors

@@ -27,7 +27,7 @@ TURNS = (8, 4, 2, 1)  # distance of a turn's slices to those it sees; the first 
 HIDDEN = 8
 CONTEXT_LIMIT = 1 << 24  # of |value| in a context, in units of 2^-20
 WEIGHT_LIMIT = 1 << 20  # of a weight, in units of 2^-10
-_LOG_STARTS = (200, 200, 250, 100)  # of before, after, around, coarse, in units of 2^-10
+_LOG_STARTS = (64, 64, 80, 40)  # of before, after, around, coarse, in units of 2^-10
 
 
 class Slices(NamedTuple):
