@@ -73,3 +73,4 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mask: tuple[float, float] = (0.0, 0.0)  # progress at which the groups begin and end to open
     parameter_every: Size = 1  # steps between two that count the rate of the parameters
     learn_steps: bool = False  # fit the parameters' quantisation steps, too
+    coarser_steps: int = 0  # octaves by which these steps begin coarser

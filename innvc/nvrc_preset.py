@@ -31,9 +31,11 @@ def make(
         learn=("field",),
         batch_frames=2,
         crop=480,
-        rate=2.5,
+        rate=0.3,
         warm_up=0.03,
         parameter_every=8,
+        learn_steps=True,
+        coarser_steps=3,
     )
     return ModelConfig(field=_field(clip, lambda_), field_role="picture"), fit
 

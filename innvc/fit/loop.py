@@ -231,7 +231,7 @@ def fit(
     device = plane_weights.device
     generator = torch.Generator(device).manual_seed(seed)
     crops = torch.Generator().manual_seed(seed)
-    quantiser = ParameterQuantiser(model, config.learn, config.learn_steps)
+    quantiser = ParameterQuantiser(model, config.learn, config.learn_steps, config.coarser_steps)
     if not quantiser.learned:
         return quantiser
     if objective is None:

@@ -90,19 +90,27 @@ class ParameterQuantiser:
         model: At its start values.
         learn: Prefixes of the names that are fitted; all others stay.
         learn_steps: Fit the quantisation steps too.
+        coarser: Octaves by which the steps begin above those of EXPONENTS.
     """
 
-    def __init__(self, model: nn.Module, learn: tuple[str, ...], learn_steps: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        learn: tuple[str, ...],
+        learn_steps: bool = False,
+        coarser: int = 0,
+    ) -> None:
         self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.learned = {
             name: p for name, p in model.named_parameters() if name.startswith(tuple(learn))
         }
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.learned)
+        self.exponents = {name: exponent_of(name) - coarser for name in self.learned}
         self.masks = model.coding_masks()
         self.matrices = matrices(model)
         self.steps = {
-            name: StepSizes(name, p, step_index(exponent_of(name)), learn_steps)
+            name: StepSizes(name, p, step_index(self.exponents[name]), learn_steps)
             for name, p in self.learned.items()
         }
         self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
@@ -118,7 +126,7 @@ class ParameterQuantiser:
         groups = [
             {
                 "params": [p],
-                "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -exponent_of(name),
+                "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -self.exponents[name],
             }
             for name, p in self.learned.items()
         ]
