@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from math import prod
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import UnsupportedError
+from innvc.fit.step_sizes import StepSizes
 from innvc.model import initial
 from innvc.model.complexity import count
 from innvc.model.field import ConditioningField, Window
+from innvc.model.grid_prior import WEIGHTS
 from innvc.model.model import InnvcModel, SampleLayout, kind_of
+from innvc.model.parameter_layout import block_counts
 from innvc.model.start import even_groups, packed_geometry
 
 SMALL = FieldConfig((5, 4, 6), 2, 3, (24, 16, 12, 8), (2, 2, 2, 1), (3, 2, 2, 2), local_channels=4)
@@ -215,13 +219,29 @@ CONFIGS = {
 }
 
 
+def side_numbers(model):
+    """Numbers that describe the code of a model's parameters."""
+    total = 0
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        if kind_of(name) == "grid":
+            blocks = block_counts(shape[1:])
+            total += 2 + shape[0] * (prod(blocks) + 1) + WEIGHTS
+        else:
+            sizes = StepSizes(name, parameter, 0, learn=True).vectors.values()
+            total += 2 + 2 * sum(v.numel() for v in sizes)
+    return total
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_count_is_that_of_the_built_model(name):
     config, layout = CONFIGS[name]
     model = InnvcModel(config, layout, 0)
     counted = count(config, layout, 64, 40)
-    assert counted.total_parameters == sum(p.numel() for p in model.parameters())
+    side = counted.parameters["side"]
+    assert counted.total_parameters == side + sum(p.numel() for p in model.parameters())
+    assert side == side_numbers(model)
     grids = sum(p.numel() for n, p in model.named_parameters() if kind_of(n) == "grid")
     assert counted.parameters.get("grid", 0) == grids
     # One frame through field and backbone, then through the prior.

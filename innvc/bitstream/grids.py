@@ -16,7 +16,15 @@ from innvc.bitstream.tables import LEVELS
 from innvc.bitstream.vectors import TABLE_BITS, Coder, code_symbols, code_vector, given, number
 from innvc.bitstream.weights import STEP_BITS, code_split
 from innvc.errors import CorruptError
-from innvc.model.grid_prior import TURNS, WEIGHT_LIMIT, GridPrior, activity, gather, turn_slices
+from innvc.model.grid_prior import (
+    TURNS,
+    WEIGHT_LIMIT,
+    WEIGHTS,
+    GridPrior,
+    activity,
+    gather,
+    turn_slices,
+)
 from innvc.model.parameter_layout import (
     STEP_LEVELS,
     STEP_UNIT_BITS,
@@ -81,9 +89,6 @@ class CodedGrid:
                 for parameter, part in zip(parameters, parts, strict=True):
                     parameter.add_(part.view_as(parameter))
         return prior.double()
-
-
-WEIGHTS = sum(p.numel() for p in GridPrior().parameters())
 
 
 def code_grids(

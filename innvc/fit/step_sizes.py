@@ -16,12 +16,11 @@ from innvc.model.parameter_layout import (
     STEP_LOWEST,
     STEP_UNIT_BITS,
     block_counts,
+    long_axes,
     matrix_of,
     step_sizes,
 )
 from innvc.model.quantisation import round_ste, through
-
-LEAST_AXIS = 128  # elements of a row or column that has a step of its own (as in NVRC)
 
 
 class StepSizes:
@@ -49,9 +48,10 @@ class StepSizes:
             self._add("blocks", counts)
         else:
             matrix = matrix_of(name, self.shape)
-            if matrix.rows > 1 and len(matrix) >= LEAST_AXIS * matrix.rows:
+            rows, columns = long_axes(matrix.rows, matrix.columns, len(matrix))
+            if rows:
                 self._add("rows", (matrix.rows,), matrix.row_of)
-            if matrix.columns > 1 and len(matrix) >= LEAST_AXIS * matrix.columns:
+            if columns:
                 self._add("columns", (matrix.columns,), matrix.column_of)
 
     def _add(self, part: str, shape: tuple[int, ...], places: np.ndarray | None = None) -> None:

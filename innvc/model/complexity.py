@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
+from innvc.model.grid_prior import WEIGHTS as CONTEXT_WEIGHTS
 from innvc.model.model import SampleLayout
+from innvc.model.parameter_layout import block_counts, long_axes
 from innvc.model.prior import LEVELS
 from innvc.model.start import packed_geometry
 
@@ -21,7 +24,7 @@ class Complexity:
     """Counts by part of the model.
 
     Attributes:
-        parameters: Elements of the learned tensors.
+        parameters: Elements of the learned tensors; "side" are the numbers that describe their code.
         macs: Multiply-accumulates for one frame.
     """
 
@@ -56,10 +59,23 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
         parts += _backbone(config, packed.channels, rows * columns)
         parts += _prior(config.prior, config.groups, rows * columns)
         parts += [("steps", sum(config.groups) + LEVELS, 0)]
+        parts += [_side(1, sum(config.groups)), _side(1, LEVELS)]
     for part, elements, products in parts:
         parameters[part] = parameters.get(part, 0) + elements
         macs[part] = macs.get(part, 0) + products
     return Complexity(parameters, macs)
+
+
+def _side(rows: int, columns: int, elements: int | None = None) -> tuple[str, int, int]:
+    """What describes the code of a matrix: step, table, and steps and scales of its long axes."""
+    by_row, by_column = long_axes(rows, columns, rows * columns if elements is None else elements)
+    return "side", 2 + 2 * (by_row * rows + by_column * columns), 0
+
+
+def _block_side(channels: int, out_channels: int, expansion: int) -> Counts:
+    yield _side(channels, 9)
+    yield _side(expansion * out_channels, channels)
+    yield _side(out_channels, expansion * out_channels)
 
 
 Counts = Iterator[tuple[str, int, int]]  # part, parameters, multiply-accumulates
@@ -74,21 +90,26 @@ def _field(config: FieldConfig | None, rows: int, columns: int) -> Counts:
         channels = config.grid_channels << level
         entering[config.grid_stages[level] if config.grid_stages else 0] += channels
         yield "grid", channels * time * height * width, 0
+        blocks = prod(block_counts((time, height, width)))
+        yield "side", 2 + channels * (blocks + 1) + CONTEXT_WEIGHTS, 0
     features, first = entering[0], config.channels[0]
     base = -(-rows // config.scales[0]) * -(-columns // config.scales[0])
     weights = 9 * features * first
     yield "stem", weights + first + LEVELS * first, weights * base
+    yield from (_side(first, 9 * features), _side(1, first), _side(LEVELS, first))
     before = first
     for index, channels in enumerate(config.channels):
         positions = (rows << index) * (columns << index)
         if config.local_channels:
-            yield _local(config, index, before)
+            yield from _local(config, index, before)
         if index and entering[index]:
             weights = entering[index] * before
             yield "entry", weights + before, weights * positions
+            yield from (_side(before, entering[index]), _side(1, before))
         for _ in range(config.depths[index]):
             weights = _block(before, channels, config.expansion)
             yield "decoder", weights, weights * positions
+            yield from _block_side(before, channels, config.expansion)
             before = channels
 
 
@@ -98,18 +119,20 @@ def _head(config: ModelConfig, channels: int, positions: int) -> Counts:
         channels <<= 2 * (config.stages - len(field.channels))
         weights = field.channels[-1] * channels
         yield "head", weights + channels, weights * positions << 2 * (len(field.channels) - 1)
+        yield from (_side(channels, field.channels[-1]), _side(1, channels))
 
 
-def _local(config: FieldConfig, index: int, out_channels: int) -> tuple[str, int, int]:
+def _local(config: FieldConfig, index: int, out_channels: int) -> Counts:
     phases = config.scales[index] ** 2
     channels = max(1, config.local_channels >> index)
     features = channels * ((1 << config.local_levels) - 1)
-    tables = sum(
-        max(1, config.grid_size[0] >> level) * phases * channels << level
-        for level in range(config.local_levels)
-    )
+    for level in range(config.local_levels):
+        time, width = max(1, config.grid_size[0] >> level), phases * channels << level
+        yield "local", time * width, 0
+        yield _side(time, width)
     weights = features * out_channels
-    return "local", tables + weights + out_channels, weights * phases
+    yield "local", weights + out_channels, weights * phases
+    yield from (_side(out_channels, features), _side(1, out_channels))
 
 
 def _block(channels: int, out_channels: int, expansion: int) -> int:
@@ -122,15 +145,21 @@ def _backbone(config: ModelConfig, channels: int, positions: int) -> Counts:
     for stage in range(config.stages):
         here = positions << 2 * (config.stages - 1 - stage)
         yield "mixing", channels * (channels - 1) // 2, channels * channels * here
+        yield _side(channels, channels, channels * (channels - 1) // 2)
         if config.field is not None and config.field_role == "modulation":
-            weights = config.field.channels[config.stages - 1 - stage] * 2 * channels
+            features = config.field.channels[config.stages - 1 - stage]
+            weights = features * 2 * channels
             yield "modulation", weights + 2 * channels, weights * here
+            yield from (_side(2 * channels, features), _side(1, 2 * channels))
         width = config.coupling[stage] if stage < len(config.coupling) else 0
         if width:
             half = channels // 2
             for read, written in ((channels - half, half), (half, channels - half)):
                 weights = read * width + _block(width, width, 4) + width * 2 * written
                 yield "coupling", weights + width + 2 * written, weights * here
+                yield from (_side(width, read), _side(1, width))
+                yield from _block_side(width, width, 4)
+                yield from (_side(2 * written, width), _side(1, 2 * written))
         channels *= 4
 
 
@@ -138,18 +167,24 @@ def _prior(config: PriorConfig, groups: Sequence[int], positions: int) -> Counts
     channels = sum(groups)
     # base, base_level, base_detail, base_slope
     yield "prior", channels + LEVELS + 2 * LEVELS * channels, 0
+    yield from (_side(1, channels), _side(1, LEVELS), *2 * [_side(LEVELS, channels)])
     if config.energy:
         yield "prior", 3 * channels**2, 3 * channels**2 * positions
+        yield from 3 * [_side(channels, channels)]
     if config.temporal:
         # four weights on magnitudes and two on values, of a single channel each
         yield "prior", 6 * LEVELS * channels, 6 * channels * positions
+        yield from (_side(4 * LEVELS, channels), _side(2 * LEVELS, channels))
     if config.reach:
-        weights = 4 * channels * sum(groups[: config.reach])
-        yield "prior", weights, weights * positions
+        read = sum(groups[: config.reach])
+        yield "prior", 4 * channels * read, 4 * channels * read * positions
+        yield _side(4 * channels, read)
     if config.halves:
         halved = sum(groups[: config.halves])
         yield "prior", 5 * halved**2 + halved, 5 * halved**2 * (positions // 2)
+        yield from (_side(1, halved), _side(halved, halved), _side(4 * halved, halved))
     if config.hidden:
         hidden = config.hidden * len(groups)
         weights = 9 * channels * hidden + hidden * 2 * channels
         yield "prior", weights + hidden, weights * positions
+        yield from (_side(hidden, 9 * channels), _side(1, hidden), _side(2 * channels, hidden))

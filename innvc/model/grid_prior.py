@@ -123,6 +123,9 @@ class GridPrior(nn.Module):
         return log_magnitude(magnitude, self.logarithms)
 
 
+WEIGHTS = sum(p.numel() for p in GridPrior().parameters())
+
+
 def turn_slices(turn: int, count: int) -> range:
     """The time slices of a turn, of `count`."""
     if turn == 0:

@@ -11,6 +11,7 @@ import numpy as np
 STEP_UNIT_BITS = 20  # quantisation steps are multiples of 2^-20
 STEP_LEVELS = 64  # a quarter of an octave each
 STEP_LOWEST = -60  # log2 of the least step, in quarters of an octave
+LEAST_AXIS = 128  # elements of a row or column that has a learned step of its own (as in NVRC)
 BLOCK = (16, 8, 8)  # T, H, W of the blocks of grids that have steps of their own
 
 
@@ -64,6 +65,12 @@ def matrix_of(name: str, shape: tuple[int, ...], mask: np.ndarray | None = None)
     if mask is not None:
         row_of, column_of = row_of[mask], column_of[mask]
     return Matrix(rows, columns, row_of, column_of)
+
+
+def long_axes(rows: int, columns: int, elements: int) -> tuple[bool, bool]:
+    """Whether rows, and columns, are long enough to learn a step for each of them."""
+    most = elements // LEAST_AXIS
+    return 1 < rows <= most, 1 < columns <= most
 
 
 def block_counts(shape: tuple[int, int, int]) -> tuple[int, int, int]:
