@@ -179,10 +179,10 @@ def _field(clip: Clip) -> FieldConfig:
 
 
 def _paper(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """The paper's configuration as far as it can be inferred: 14.8 M parameters, 867 GMAC at 1080p.
+    """The paper's configuration as far as can be inferred: 14.8 M parameters, 867 GMAC at 1080p.
 
-    The paper has 15.38 M and 868.82 GMAC. Its parameter coding is NVRC's, with 0.45 M numbers beside
-    the weights (0.34 M of them context models of the grids), where ours has 0.08 M.
+    The paper has 15.38 M and 868.82 GMAC. Its parameter coding is NVRC's, with 0.45 M numbers in
+    addition (0.34 M of them context models of the grids), where ours has 0.08 M.
 
     Full resolution with a zero channel, identity bases, groups of one frame, no contexts but the
     masked convolution.

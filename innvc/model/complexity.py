@@ -24,7 +24,7 @@ class Complexity:
     """Counts by part of the model.
 
     Attributes:
-        parameters: Elements of the learned tensors; "side" are the numbers that describe their code.
+        parameters: Elements of the learned tensors; "side" is what describes their code.
         macs: Multiply-accumulates for one frame.
     """
 
