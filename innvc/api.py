@@ -68,7 +68,8 @@ def encode(
         preset: How large a model, how long a fit.
         steps: Steps of the fit, in place of the preset's.
         seconds: Bound on the time of the fit.
-        gop: Frames of every group (1, 2, 4, 8, 16); None lets the encoder choose.
+        gop: Most frames of a group (1 to 16), all being nearly equal; None lets the encoder
+            choose.
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.

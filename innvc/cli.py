@@ -69,7 +69,7 @@ def encode(
     gop: Annotated[
         int | None,
         typer.Option(
-            help="Frames of a group: 1, 2, 4, 8, 16; chosen if absent.", rich_help_panel=FIT
+            help="Most frames of a group, 1 to 16; chosen if absent.", rich_help_panel=FIT
         ),
     ] = None,
     keyint: Annotated[

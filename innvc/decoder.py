@@ -14,6 +14,7 @@ from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.errors import VerificationError
 from innvc.model import lifting
+from innvc.model import subbands as order
 from innvc.model.contexts import Context
 from innvc.model.field import Window
 from innvc.model.model import Condition, InnvcModel, SampleLayout
@@ -116,9 +117,9 @@ class SegmentDecoder:
 
     def window(self, number: int, subband: int) -> Window:
         """Where one subband frame of a packet lies, for the field."""
-        group = 1 << self.segment.sizes[number]
-        time = lifting.time_of(subband, group, self.starts[number], self.segment.frames)
-        level = lifting.level_of(subband, group)
+        group = self.segment.sizes[number]
+        time = order.time_of(subband, group, self.starts[number], self.segment.frames)
+        level = order.level_of(subband, group)
         whole = (*self.size, 0, 0, *self.size)
         return Window(
             torch.tensor([time], device=self.device, dtype=self.dtype),
@@ -167,7 +168,7 @@ class SegmentDecoder:
             field: False leaves the field out: the latent alone (paper figure 4).
         """
         if values is None:
-            group = 1 << self.segment.sizes[number]
+            group = self.segment.sizes[number]
             values = torch.zeros(group, len(self.model.planes), *self.size, device=self.device)
         subbands = []
         for j in range(len(values)):

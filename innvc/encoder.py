@@ -75,7 +75,7 @@ class SegmentEncoder:
         self.segment = SegmentRecord(
             first_frame=first_frame,
             frames=len(frames),
-            sizes=[size.bit_length() - 1 for size in sizes],
+            sizes=sizes,
             keys=key_packets(sizes, header.keyint),
             pts=[f.pts for f in frames if f.pts is not None],
         )
@@ -173,7 +173,7 @@ class SegmentEncoder:
         low = None
         for number, start in enumerate(self.segment.starts()):
             coded = self.groups[number].motion
-            group = 1 << self.segment.sizes[number]
+            group = self.segment.sizes[number]
             frames = self.packed[start : start + group]
             latent = decoder.analyse(number, frames, decoder.motion(coded, group)).double()
             packet = code_packet(
@@ -195,7 +195,7 @@ class SegmentEncoder:
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
         """Bits that a squared error of one step is worth, [G, C, 1, 1]."""
-        group = 1 << self.segment.sizes[number]
+        group = self.segment.sizes[number]
         levels = torch.cat([decoder.window(number, j).level for j in range(group)])
         shares = decoder.model.error_shares()[:, None, None]
         return self.settings.lambda_ * shares * decoder.model.steps(levels).square()

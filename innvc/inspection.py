@@ -26,7 +26,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         notes = list(reader.notes)
     spent = statistics(path)
     rate = from_ratio(header.frame_rate)
-    sizes = [1 << size for segment in segments for size in segment.sizes]
+    sizes = [size for segment in segments for size in segment.sizes]
     model = header.model
     facts: dict[str, Any] = {
         "file": {

@@ -58,7 +58,7 @@ class PictureDecoder:
         stamps: Sequence[int | None] = segment.pts or [None] * segment.frames
         first = self.starts[number]
         found = []
-        for index in range(first, first + (1 << segment.sizes[number])):
+        for index in range(first, first + segment.sizes[number]):
             packed = self.model(frame_window([index], segment.frames, self.size, self.device))
             planes = unpack(
                 packed[0].cpu().numpy(),

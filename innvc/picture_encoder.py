@@ -91,12 +91,10 @@ class PictureEncoder:
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Packets without any layer: they only say where frames belong together."""
         for number, size in enumerate(self.segment.sizes):
-            yield PacketRecord(number, [], [[]] * (1 << size), b"")
+            yield PacketRecord(number, [], [[]] * size, b"")
 
 
 def _sizes(frames: int) -> list[int]:
-    """log2 of the frames of packets, the longest first."""
-    longest = PACKET_FRAMES.bit_length() - 1
-    rest = frames % PACKET_FRAMES
-    powers = [size for size in range(longest - 1, -1, -1) if rest >> size & 1]
-    return [longest] * (frames // PACKET_FRAMES) + powers
+    """Frames of packets, the longest first."""
+    starts = range(0, frames, PACKET_FRAMES)
+    return [min(PACKET_FRAMES, frames - start) for start in starts]

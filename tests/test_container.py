@@ -30,10 +30,11 @@ from innvc.bitstream.index import IndexRecord, SegmentEntry
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.record import decode_record, encode_record
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
-from innvc.bitstream.statistics import statistics, subband_level
+from innvc.bitstream.statistics import statistics
 from innvc.bitstream.writer import Writer
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import CorruptError, InnvcError, InputError, LimitError, UnsupportedError
+from innvc.model.subbands import level_of
 
 FIELD = FieldConfig(
     grid_size=(2, 3, 4),
@@ -58,8 +59,8 @@ def make_packet(number: int, subbands: int, layers: int = 2, scale: int = 1) -> 
 
 
 SEGMENTS = [
-    SegmentRecord(0, 7, [2, 1, 0], [0, 2]),
-    SegmentRecord(7, 5, [2, 0], [0]),
+    SegmentRecord(0, 7, [4, 2, 1], [0, 2]),
+    SegmentRecord(7, 5, [4, 1], [0]),
 ]
 
 
@@ -82,7 +83,7 @@ def make_file(extra: dict[int, bytes] | None = None, minor: int = 1) -> bytes:
         writer.write_parameters(ParameterRecord(b"side", b"grid!", b"weights"))
         put_extra()
         for number, size in enumerate(segment.sizes):
-            writer.write_packet(make_packet(number, 1 << size))
+            writer.write_packet(make_packet(number, size))
             put_extra()
     assert writer.finish() == len(stream.getvalue()) == writer.total_bytes
     return stream.getvalue()
@@ -311,16 +312,16 @@ def test_cut_file(save, tmp_path):
         assert reader.packet(0, 0) == make_packet(0, 4).cut(1)
 
 
-def test_subband_level():
-    assert [subband_level(j, 8) for j in range(8)] == [0, 3, 2, 2, 1, 1, 1, 1]
-    assert subband_level(0, 1) == 0
+def test_level_of():
+    assert [level_of(j, 8) for j in range(8)] == [0, 3, 2, 2, 1, 1, 1, 1]
+    assert level_of(0, 1) == 0
 
 
 def test_statistics(save):
     data = make_file(extra={0: b"teXt"})
     result = statistics(save(data))
     assert (result.side_bytes, result.grid_bytes, result.weights_bytes) == (8, 10, 14)
-    packets = [make_packet(n, 1 << s) for segment in SEGMENTS for n, s in enumerate(segment.sizes)]
+    packets = [make_packet(n, s) for segment in SEGMENTS for n, s in enumerate(segment.sizes)]
     assert result.latent_bytes == sum(len(packet.data) for packet in packets)
     assert result.latent_by_layer == [
         sum(row[layer] for packet in packets for row in packet.lengths) for layer in range(2)
@@ -341,7 +342,7 @@ def test_writer_counts_agree_with_statistics(save):
         writer.begin_segment(segment)
         writer.write_parameters(ParameterRecord(b"1", b"22", b"333"))
         for number, size in enumerate(segment.sizes):
-            writer.write_packet(make_packet(number, 1 << size))
+            writer.write_packet(make_packet(number, size))
     writer.finish()
     result = statistics(save(stream.getvalue()))
     assert writer.counts == {
@@ -396,7 +397,6 @@ def replace_field(**changes: object) -> HeaderRecord:
         (msgspec.structs.replace(HEADER, lambda_=float("nan")), "lambda|float"),
         (msgspec.structs.replace(HEADER, rotation=45), "Invalid enum value"),
         (msgspec.structs.replace(HEADER, pix_fmt="yuv444p"), "groups sum"),
-        (replace_model(gop=3), "power of two"),
         (replace_model(groups=(32, 32)), "groups sum"),
         (replace_model(layers=(1, 1)), "layers sum"),
         (replace_model(coupling=(1,)), "coupling"),
@@ -421,13 +421,12 @@ def test_unknown_pixel_format_is_unsupported():
 @pytest.mark.parametrize(
     "record, reason",
     [
-        (SegmentRecord(0, 6, [2], [0]), "add up"),
-        (SegmentRecord(0, 5, [2, 0], [1]), "keys"),
-        (SegmentRecord(0, 5, [2, 0], [0, 0]), "keys"),
-        (SegmentRecord(0, 5, [2, 0], [0, 2]), "keys"),
-        (SegmentRecord(0, 5, [2, 0], [0], [1, 2]), "time stamps"),
-        (SegmentRecord(0, 32, [5], [0]), "<= 4"),
-        (PacketRecord(0, [], [[]] * 3, b""), "power of two"),
+        (SegmentRecord(0, 6, [4], [0]), "add up"),
+        (SegmentRecord(0, 5, [4, 1], [1]), "keys"),
+        (SegmentRecord(0, 5, [4, 1], [0, 0]), "keys"),
+        (SegmentRecord(0, 5, [4, 1], [0, 2]), "keys"),
+        (SegmentRecord(0, 5, [4, 1], [0], [1, 2]), "time stamps"),
+        (SegmentRecord(0, 17, [17], [0]), "<= 16"),
         (PacketRecord(0, [1], [[1], [1, 0]], b"ab"), "differ"),
         (PacketRecord(0, [1], [[1], [1]], b"abc"), "add up"),
     ],
@@ -439,7 +438,7 @@ def test_invalid_records_are_refused(record, reason):
 
 def test_time_stamps(save):
     header = msgspec.structs.replace(HEADER, frames=2)
-    segment = SegmentRecord(0, 2, [1], [0], [-5, 1 << 40])
+    segment = SegmentRecord(0, 2, [2], [0], [-5, 1 << 40])
     with pytest.raises(ValueError, match="time base"):
         writer = Writer(io.BytesIO())
         writer.write_header(header)

@@ -13,11 +13,11 @@ from innvc.config import FitConfig
 from innvc.decoder import SegmentDecoder, layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
 from innvc.fit.data import SegmentData
-from innvc.fit.grouping import Still, aligned_groups, choose_groups, key_packets
+from innvc.fit.grouping import Still, choose_groups, even_groups, key_packets
 from innvc.fit.loop import Objective, Schedule
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.metrics import plane_mse
-from innvc.model import lifting
+from innvc.model import lifting, subbands
 from innvc.model.model import step_base_of
 from innvc.video.formats import Frame
 from innvc.video.source import open_source
@@ -85,9 +85,10 @@ def test_the_schedule_ends_with_uniform_noise_and_hard_rounding():
 
 
 def test_groups_are_aligned_and_end_at_key_intervals():
-    assert aligned_groups(21, 16, 256) == [(0, 16), (16, 4), (20, 1)]
-    assert [size for _, size in aligned_groups(21, 8, 6)] == [4, 2, 4, 2, 4, 2, 2, 1]
-    assert key_packets([4, 2, 4, 2, 4, 2, 2, 1], 6) == [0, 2, 4, 6]
+    assert even_groups(21, 16, 256) == [(0, 10), (10, 11)]
+    assert [size for _, size in even_groups(21, 4, 6)] == [3, 3, 3, 3, 3, 3, 3]
+    assert [size for _, size in even_groups(9, 8, 6)] == [6, 3]
+    assert key_packets([3, 3, 3, 3, 3], 6) == [0, 2, 4]
 
 
 def sizes(frames: torch.Tensor) -> list[int]:
@@ -116,12 +117,12 @@ def test_batch_contexts_are_those_of_the_decoder():
     assert batch.counted.tolist() == [False] + [True] * 6
     assert batch.sibling[1] == 0 and batch.sibling[5] == -1
     for index, (packet, j) in enumerate([(1, j) for j in range(4)] + [(2, j) for j in range(2)], 1):
-        offset = index - j
-        up, side = lifting.parent_of(j), lifting.sibling_of(j)
+        offset, size = index - j, data.sizes[packet]
+        up, side = subbands.parent_of(j, size), subbands.sibling_of(j, size)
         assert batch.parent[index] == (-1 if up is None else offset + up)
         if j:
             assert batch.sibling[index] == (-1 if side is None else offset + side)
-        assert batch.level[index] == lifting.level_of(j, data.sizes[packet])
+        assert batch.level[index] == subbands.level_of(j, data.sizes[packet])
     low = lifting.forward(frames[:8])[0]
     assert torch.equal(batch.subbands[0], low)
 

@@ -330,12 +330,17 @@ def decode_packet(prior, layers, packet, size, before):
     """Section 10: values [frame][channel] as planes, and the checksums of the layers."""
     frames, sums = [], [0] * len(layers)
     groups = np.cumsum([0, *prior.groups]).tolist()
-    log_size = packet.subbands.bit_length() - 1
+    c = [packet.subbands]
+    while c[-1] > 1:
+        c.append(-(-c[-1] // 2))
     for j in range(packet.subbands):
-        level = 0 if j == 0 else log_size - (j.bit_length() - 1)
-        parent = None if j == 0 else frames[0 if j == 1 else j // 2]
-        power_of_two = j & (j - 1) == 0
-        sibling = before if j == 0 else None if power_of_two else frames[j - 1]
+        level = next((n for n in range(len(c) - 1, 0, -1) if c[n] <= j < c[n - 1]), 0)
+        if level == 0:
+            parent, sibling = None, before
+        else:
+            sibling = frames[j - 1] if j > c[level] else None
+            inner = level < len(c) - 1 and min(c[level + 1] + (j - c[level]) // 2, c[level] - 1)
+            parent = frames[inner or 0]
         frame, group = [], 0
         for k, count in enumerate(layers):
             coder = RangeDecoder(packet.layer_slice(j, k))

@@ -14,15 +14,20 @@ MODES = [[0, 1, 3, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 1, 2, 0]]
 WEIGHTS = [(0, 0), (1, 0), (0, 1), (0.5, 0.5)]
 
 
+def low_frames(group):
+    """c_0, c_1 ... c_k of section 5."""
+    return [group, *low_frames(-(-group // 2))] if group > 1 else [1]
+
+
 def steps(rows, columns):
     for t in range(2 * (rows - 1) + columns):
         yield [(i, t - 2 * i) for i in range(rows) if 0 <= t - 2 * i < columns]
 
 
 def decode_motion(data, group, rows, columns):
-    coder, levels = RangeDecoder(data), {}
-    for level in range(group.bit_length() - 1, 0, -1):
-        frames = range(group >> level)
+    coder, levels, c = RangeDecoder(data), {}, low_frames(group)
+    for level in range(len(c) - 1, 0, -1):
+        frames = range(c[level - 1] - c[level])
         tables = [coder.number(6) for _ in range(2)]
         mode = [[[None] * columns for _ in range(rows)] for _ in frames]
         for cells in steps(rows, columns):
@@ -96,23 +101,28 @@ def warp_matrix(vector, cell, precision):
 def inverse(low, details, predict, update):
     """Section 13, inverse lifting: details of each level from the coarsest."""
     for level, h in details:
-        a = [x - u for x, u in zip(low, update(h, level), strict=True)]
-        b = [x + p for x, p in zip(h, predict(a, level), strict=True)]
-        low = [x for pair in zip(a, b, strict=True) for x in pair]
+        a = [x - u for x, u in zip(low, update(h, level, len(low)), strict=True)]
+        b = [x + p for x, p in zip(h, predict(a, level, len(h)), strict=True)]
+        low = [x for pair in zip(a, b, strict=False) for x in pair] + a[len(b) :]
     return low
+
+
+def details_of(parts):
+    c = low_frames(len(parts))
+    return [(level, parts[c[level] : c[level - 1]]) for level in range(len(c) - 1, 0, -1)]
 
 
 def lifting_of(levels, matrices):
     """P and U of section 14; matrices(level, p, reference) is (W, weights), both for a plane."""
 
-    def predict(a, level):
-        result = [0 * x for x in a]
-        for p, j, warp, weight in pairs(level, len(a)):
+    def predict(a, level, count):
+        result = [0 * a[0] for _ in range(count)]
+        for p, j, warp, weight in pairs(level, count):
             result[p] = result[p] + weight * (warp @ a[p + j])
         return result
 
-    def update(h, level):
-        total, count = [0 * x for x in h], [0 * x for x in h]
+    def update(h, level, even):
+        total, count = [0 * h[0] for _ in range(even)], [0 * h[0] for _ in range(even)]
         for p, j, warp, weight in pairs(level, len(h)):
             total[p + j] = total[p + j] + warp.T @ (weight * h[p])
             count[p + j] = count[p + j] + warp.T @ weight
@@ -132,16 +142,12 @@ def gain_of(levels, subband, i, j, group):
         return np.eye(1), np.array([WEIGHTS[levels[level][0][p][i, j]][reference]])
 
     parts = [np.array([float(k == subband)]) for k in range(group)]
-    details = [
-        (level, parts[group >> level : 2 * (group >> level)])
-        for level in range(group.bit_length() - 1, 0, -1)
-    ]
-    frames = inverse(parts[:1], details, *lifting_of(levels, weight))
+    frames = inverse(parts[:1], details_of(parts), *lifting_of(levels, weight))
     return sum(float(x[0]) ** 2 for x in frames)
 
 
 def test_a_second_decoder_of_motion_and_lifting():
-    group, rows, columns = 4, 2, 3
+    group, rows, columns = 5, 2, 3
     data = coding.encode(random_motion(group, rows, columns, 40, seed=3))
     levels = decode_motion(data, group, rows, columns)
     ours = coding.decode(data, group, rows, columns)
@@ -180,7 +186,7 @@ def test_a_second_decoder_of_motion_and_lifting():
             (x / np.kron(np.sqrt(e), np.ones(cell))).ravel()
             for x, e in zip(samples, energy, strict=True)
         ]
-        frames = inverse(parts[:1], [(2, parts[1:2]), (1, parts[2:])], *lifting_of(levels, matrix))
+        frames = inverse(parts[:1], details_of(parts), *lifting_of(levels, matrix))
         for frame, expected in zip(frames, plane.unpack(found).numpy(), strict=True):
             assert np.allclose(frame.reshape(shape), expected, rtol=0, atol=1e-9)
     assert sqrt(energy[0, 0, 0]) > 1

@@ -141,8 +141,6 @@ def validate_model(model: ModelConfig, channels: int) -> None:
     Raises:
         ValueError: fields contradict each other or the channels; the message says how.
     """
-    if model.gop & (model.gop - 1):
-        raise ValueError(f"gop {model.gop} is not a power of two")
     if model.motion and (model.packing != 2 or model.stages < 4):
         raise ValueError("motion needs packing 2 and at least 4 stages")
     if sum(model.groups) != channels:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.errors import UnsupportedError
-from innvc.model import lifting
+from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT, Context, second_half
 from innvc.model.prior import LatentPrior
 
@@ -84,7 +84,7 @@ def code_packet(
 
     Args:
         exact: The prior.
-        group: Frames of the packet, a power of two.
+        group: Frames of the packet.
         size: Latent height and width.
         previous: Low-pass context of the packet before, None at a key packet.
         choose: Gives the symbols to code; None decodes.
@@ -100,10 +100,10 @@ def code_packet(
     layers = len(exact.layers) if data is None else len(data[0])
     checksums = [0] * layers
     for j in range(group if subbands is None else subbands):
-        parent, sibling = lifting.parent_of(j), lifting.sibling_of(j)
+        parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
         before = previous if j == 0 and previous is not None else none
         current = exact.empty(size)
-        level = torch.tensor([lifting.level_of(j, group)], device=exact.device)
+        level = torch.tensor([order.level_of(j, group)], device=exact.device)
         coded.append([])
         for k in range(layers):
             coder = Encoder() if data is None else Decoder(data[j][k])

@@ -14,6 +14,7 @@ from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.vectors import best_table
 from innvc.errors import CorruptError
 from innvc.model.motion import AFTER, BEFORE, BOTH, VECTOR_LIMIT, Motion, used, zero
+from innvc.model.subbands import low_counts
 
 TABLE_BITS = 6
 MODE_CLASSES = 2
@@ -74,7 +75,8 @@ def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
         for part, classes in ((_modes, MODE_CLASSES), (_vectors, VECTOR_CLASSES)):
             tables = coder.integers(TABLE_BITS, classes).astype(np.uint8)
             part(coder, tables, level.mode, level.vector, False)
-        if np.isin(level.mode[-1], (AFTER, BOTH)).any():
+    for frames, level in zip(low_counts(group), motion, strict=False):
+        if frames % 2 == 0 and np.isin(level.mode[-1], (AFTER, BOTH)).any():
             raise CorruptError("A cell refers to a frame after its group.")
     return motion
 

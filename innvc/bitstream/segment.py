@@ -23,8 +23,10 @@ class SegmentRecord(Record, frozen=True):
 
     first_frame: U31
     frames: Frames
-    sizes: Annotated[list[Annotated[int, Meta(ge=0, le=4)]], Meta(min_length=1, max_length=1 << 24)]
-    """log2 of the frames of each packet."""
+    sizes: Annotated[
+        list[Annotated[int, Meta(ge=1, le=MAX_SUBBANDS)]], Meta(min_length=1, max_length=1 << 24)
+    ]
+    """Frames of each packet."""
     keys: Annotated[list[U31], Meta(min_length=1, max_length=1 << 24)]
     """Numbers of the packets that do not read the packet before them; the first is 0."""
     pts: Annotated[
@@ -33,7 +35,7 @@ class SegmentRecord(Record, frozen=True):
     """Time of each frame in units of the header's time_base; empty for a constant rate."""
 
     def validate(self) -> None:
-        if sum(1 << size for size in self.sizes) != self.frames:
+        if sum(self.sizes) != self.frames:
             raise ValueError(f"packets do not add up to the segment's {self.frames} frames")
         ordered = all(a < b for a, b in zip(self.keys, self.keys[1:], strict=False))
         if self.keys[0] != 0 or not ordered or self.keys[-1] >= len(self.sizes):
@@ -47,7 +49,7 @@ class SegmentRecord(Record, frozen=True):
         Raises:
             ValueError: the two contradict each other.
         """
-        if 1 << max(self.sizes) > header.model.gop:
+        if max(self.sizes) > header.model.gop:
             raise ValueError(f"a packet is longer than the gop of {header.model.gop}")
         if self.pts and not header.time_base[1]:
             raise ValueError("there are time stamps but no time base")
@@ -57,7 +59,7 @@ class SegmentRecord(Record, frozen=True):
         starts, position = [], 0
         for size in self.sizes:
             starts.append(position)
-            position += 1 << size
+            position += size
         return starts
 
     def key_before(self, packet: int) -> int:
@@ -99,8 +101,6 @@ class PacketRecord(Record, frozen=True):
         return len(self.symbols_crc)
 
     def validate(self) -> None:
-        if self.subbands & (self.subbands - 1):
-            raise ValueError(f"{self.subbands} subband frames are not a power of two")
         if any(len(row) != self.layers for row in self.lengths):
             raise ValueError("subband frames differ in their number of layers")
         if sum(map(sum, self.lengths)) != len(self.data):
@@ -114,7 +114,7 @@ class PacketRecord(Record, frozen=True):
         """
         if self.number != number:
             raise ValueError(f"packet {self.number} is where packet {number} should be")
-        if number >= len(segment.sizes) or self.subbands != 1 << segment.sizes[number]:
+        if number >= len(segment.sizes) or self.subbands != segment.sizes[number]:
             raise ValueError(f"packet {number} does not have the frames that its segment gives it")
         if self.motion and (not header.model.motion or self.subbands == 1):
             raise ValueError(f"packet {number} has motion that its model does not have")

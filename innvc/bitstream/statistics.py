@@ -7,20 +7,7 @@ from dataclasses import dataclass, field
 
 from innvc.bitstream.header import Limits
 from innvc.bitstream.reader import Reader
-
-
-def subband_level(subband: int, subbands: int) -> int:
-    """The temporal level of a subband frame of a packet.
-
-    Args:
-        subband: Position in the packet, coarse to fine.
-        subbands: Frames of the packet, a power of two.
-
-    Returns:
-        0 for the low-pass frame, else the lifting level that made the frame: 1 is the finest detail
-        (the last half of the packet), log2(subbands) the coarsest.
-    """
-    return subbands.bit_length() - subband.bit_length() if subband else 0
+from innvc.model.subbands import level_of, low_counts
 
 
 @dataclass
@@ -28,7 +15,7 @@ class Statistics:
     """Bytes of a file by kind. The fields without ``latent`` and ``latent_bytes`` add up to it.
 
     ``latent[layer][level]`` has a row for each layer of the model and a column for each temporal
-    level that the model's gop allows (:func:`subband_level`).
+    level that the model's gop allows: 0 for the low-pass, else the lifting level, 1 the finest.
     """
 
     total_bytes: int
@@ -62,7 +49,7 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
         model = reader.header.model
         result = Statistics(reader.size_bytes)
         result.header_bytes = reader.header_bytes
-        result.latent = [[0] * model.gop.bit_length() for _ in model.layers]
+        result.latent = [[0] * len(low_counts(model.gop)) for _ in model.layers]
         for segment in range(len(reader.segments)):
             parameters = reader.parameters(segment)
             result.side_bytes += len(parameters.side)
@@ -70,7 +57,7 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
             result.weights_bytes += len(parameters.weights)
         for _, _, packet in reader.packets():
             for subband, row in enumerate(packet.lengths):
-                level = subband_level(subband, packet.subbands)
+                level = level_of(subband, packet.subbands)
                 for layer, size in enumerate(row):
                     result.latent[layer][level] += size
     known = result.header_bytes + result.side_bytes + result.grid_bytes + result.weights_bytes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from innvc.model import lifting
+from innvc.model import subbands
 from innvc.model.field import Window
 
 
@@ -53,13 +53,13 @@ class SegmentData:
     def times(self, packet: int) -> list[float]:
         """Centre of each subband frame of a packet in the segment, 0..1."""
         size, start = self.sizes[packet], self.starts[packet]
-        return [lifting.time_of(j, size, start, self.frames) for j in range(size)]
+        return [subbands.time_of(j, size, start, self.frames) for j in range(size)]
 
     def window(self, packets: Sequence[int], part: tuple[int, int, int, int]) -> Window:
         """The window of whole packets; `part` is top, left, rows, columns in latent positions."""
         device = self.packets[0].device
         time = [t for p in packets for t in self.times(p)]
-        level = [lifting.level_of(j, self.sizes[p]) for p in packets for j in range(self.sizes[p])]
+        level = [subbands.level_of(j, self.sizes[p]) for p in packets for j in range(self.sizes[p])]
         return Window(
             torch.tensor(time, device=device),
             torch.tensor(level, device=device),
@@ -109,8 +109,9 @@ class SegmentData:
             parent, sibling, counted, low = [-1], [-1], [False], 0
         for p in chosen:
             offset = len(parent)
-            for j in range(self.sizes[p]):
-                up, side = lifting.parent_of(j), lifting.sibling_of(j)
+            size = self.sizes[p]
+            for j in range(size):
+                up, side = subbands.parent_of(j, size), subbands.sibling_of(j, size)
                 parent.append(-1 if up is None else offset + up)
                 if j == 0:
                     sibling.append(-1 if p in self.keys else low)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -16,7 +17,7 @@ from innvc.model.motion import Motion
 
 
 class Lifter(Protocol):
-    """Lifts aligned parts of a run of frames."""
+    """Lifts parts of a run of frames; a part begins at a multiple of a larger power of two."""
 
     def motion(self, start: int, size: int) -> Motion | None:
         """Motion of a part, None where it has none."""
@@ -64,9 +65,9 @@ def choose_groups(
     latent: Callable[[Tensor], Tensor],
     split: bool = True,
 ) -> list[Group]:
-    """Splits a segment into packets of 1, 2, 4 ... `longest` frames.
+    """Splits a segment into packets of 1 to `longest` frames.
 
-    Aligned groups are halved where the halves cost less: cuts and motion that cannot be followed
+    Groups are divided where the parts cost less: cuts and motion that cannot be followed
     get short groups.
 
     Args:
@@ -82,27 +83,28 @@ def choose_groups(
         cost = float(coefficient_cost(latent(group.subbands)).sum()) + 8 * len(group.motion)
         if size == 1 or not split:
             return cost, [group]
-        (left, a), (right, b) = (
-            best(source, first, size // 2) for first in (start, start + size // 2)
-        )
+        half = 1 << ((size - 1).bit_length() - 1)  # keeps the parts aligned
+        left, a = best(source, start, half)
+        right, b = best(source, start + half, size - half)
         return (cost, [group]) if cost <= left + right else (left + right, a + b)
 
     groups: list[Group] = []
-    for start, size in aligned_groups(len(frames), longest, keyint):
+    for start, size in even_groups(len(frames), longest, keyint):
         groups += best(lifter(frames[start : start + size]), 0, size)[1]
     return groups
 
 
-def aligned_groups(frames: int, longest: int, keyint: int) -> list[tuple[int, int]]:
-    """Start and size of the largest groups that fit; none crosses a multiple of `keyint`."""
-    groups, position = [], 0
-    while position < frames:
-        end = min(frames, (position // keyint + 1) * keyint)
-        size = longest
-        while size > end - position:
-            size //= 2
-        groups.append((position, size))
-        position += size
+def even_groups(frames: int, longest: int, keyint: int) -> list[tuple[int, int]]:
+    """Start and size of groups of at most `longest` frames; none crosses a multiple of `keyint`.
+
+    A key interval is divided into as few groups as possible, of nearly equal size.
+    """
+    groups = []
+    for first in range(0, frames, keyint):
+        length = min(keyint, frames - first)
+        count = -(-length // longest)
+        ends = [first + length * i // count for i in range(count + 1)]
+        groups += [(start, end - start) for start, end in pairwise(ends)]
     return groups
 
 

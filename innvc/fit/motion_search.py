@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -28,6 +29,7 @@ from innvc.model.motion import (
     to_cells,
     used,
 )
+from innvc.model.subbands import low_counts
 
 REACH = 12  # of the full search, in samples of a quarter of the size
 MODE_BITS = (4.0, 1.0, 2.0, 0.0)  # a guess, by mode
@@ -133,10 +135,11 @@ class LevelSearch:
     vector: np.ndarray
     cost: np.ndarray
 
-    def motion(self, first: int, count: int) -> LevelMotion:
-        """The best modes for frames of which the last has no reference after it."""
+    def motion(self, first: int, count: int, open_end: bool) -> LevelMotion:
+        """The best modes for some frames; `open_end`: the last has no reference after it."""
         cost = self.cost[first : first + count].copy()
-        cost[-1, [AFTER, BOTH]] = np.inf
+        if open_end:
+            cost[-1, [AFTER, BOTH]] = np.inf
         mode = cost.argmin(1).astype(np.uint8)
         vector = self.vector[first : first + count]
         return LevelMotion(mode, vector * used(mode)[:, :, None])
@@ -161,9 +164,9 @@ class GroupSearch:
             a, b = low[0::2], low[1::2]
             found = self._level(a, b, gain)
             self.levels.append(found)
-            chosen = found.motion(0, len(a))
+            chosen = found.motion(0, len(b), len(a) == len(b))
             step = MotionLifting([chosen] * level, planes)
-            low = a + step.update(b - step.predict(a, level), level)
+            low = a + step.update(b - step.predict(a, level, len(b)), level, len(a))
             gain *= sqrt(2)
             level += 1
 
@@ -171,10 +174,10 @@ class GroupSearch:
         luma = self.planes[0]
         targets, references = luma.unpack(b), luma.unpack(a)
         rows, columns = (n // CELL for n in targets.shape[1:])
-        vector = np.zeros((len(a), 2, 2, rows, columns), np.int16)
-        cost = np.full((len(a), 4, rows, columns), np.inf, np.float32)
+        vector = np.zeros((len(b), 2, 2, rows, columns), np.int16)
+        cost = np.full((len(b), 4, rows, columns), np.inf, np.float32)
         rate = 0.3 * self.steps[0] / gain
-        for p in range(len(a)):
+        for p in range(len(b)):
             sides = range(min(2, len(a) - p))
             for side in sides:
                 search = Search(targets[p], references[p + side], luma, rate)
@@ -207,11 +210,11 @@ class GroupSearch:
         return cost
 
     def motion(self, start: int, size: int) -> Motion:
-        """The motion of an aligned part of the group."""
+        """The motion of a part of the group that begins at a multiple of a larger power of two."""
+        levels = zip(self.levels, pairwise(low_counts(size)), strict=False)
         return [
-            found.motion(start >> level, size >> level)
-            for level, found in enumerate(self.levels, 1)
-            if size >> level
+            found.motion(start >> level, frames - low, frames % 2 == 0)
+            for level, (found, (frames, low)) in enumerate(levels, 1)
         ]
 
     def lifted(self, start: int, size: int) -> Tensor:

@@ -1,66 +1,65 @@
 """Temporal lifting over a group of frames, in front of the backbone (design section 3).
 
-A group of G = 2^k frames goes through k levels of `h = b - predict(a)`, `l = a + update(h)` on its
-even frames a and odd frames b, then each subband frame is scaled so that quantisation noise of one
-size in any of them does the same harm. Any `predict` and `update` keep it invertible. Without
-motion it is the Haar transform; `model.motion` has the motion-compensated one.
-
-Subband frames are ordered coarse to fine: the low-pass frame, then the details of the coarsest
-lifting level, down to the finest. Levels: 0 is the low-pass, k the details over the longest time,
-1 the details between neighbouring frames.
+A group of G frames goes through levels of `h = b - predict(a)`, `l = a + update(h)` on its even
+frames a and odd frames b, until one frame is left; then each subband frame is scaled so that
+quantisation noise of one size in any of them does the same harm. Any `predict` and `update` keep it
+invertible. Without motion and for G = 2^k it is the orthonormal Haar transform; `model.motion` has
+the motion-compensated one. `model.subbands` has the order of the subband frames.
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from innvc.model.subbands import details, low_counts
+
 
 class Lifting(Protocol):
     """The operators of one group."""
 
-    def predict(self, a: Tensor, level: int) -> Tensor:
-        """Prediction of the odd frames [P, ...] from the even frames [P, ...]."""
+    def predict(self, a: Tensor, level: int, count: int) -> Tensor:
+        """Prediction of the `count` odd frames from the even frames, as many or one more."""
 
-    def update(self, h: Tensor, level: int) -> Tensor:
-        """What is added to the even frames [P, ...] for the details [P, ...]."""
+    def update(self, h: Tensor, level: int, count: int) -> Tensor:
+        """What is added to the `count` even frames for the details of the odd frames."""
 
     def gains(self, subbands: Tensor) -> Tensor:
-        """Factors of the subband frames [G, ...], broadcastable to them."""
+        """Factors of the subband frames [G, C, H, W], broadcastable to them."""
 
 
 class Haar:
-    """No motion: the orthonormal Haar transform."""
+    """No motion: every odd frame is predicted by the even frame before it."""
 
-    def predict(self, a: Tensor, level: int) -> Tensor:
-        return a
+    def predict(self, a: Tensor, level: int, count: int) -> Tensor:
+        return a[:count]
 
-    def update(self, h: Tensor, level: int) -> Tensor:
-        return h / 2
+    def update(self, h: Tensor, level: int, count: int) -> Tensor:
+        return torch.cat([h / 2, torch.zeros_like(h[: count - len(h)])])
 
     def gains(self, subbands: Tensor) -> Tensor:
         group = len(subbands)
-        factors = [sqrt(group)]
-        factors += [sqrt(1 << level_of(j, group)) / 2 for j in range(1, group)]
-        shape = (-1, *(1,) * (subbands.dim() - 1))
-        return torch.tensor(factors, dtype=torch.float64).to(subbands).view(shape)
+        levels = len(low_counts(group)) - 1
+        one = [torch.ones(len(details(group, level)), 1) for level in range(1, levels + 1)]
+        energy = synthesis_energy([(before, 0 * before) for before in one])
+        return energy.sqrt().to(subbands).view(-1, *(1,) * (subbands.dim() - 1))
 
 
 def forward(frames: Tensor, lifting: Lifting | None = None) -> Tensor:
     """Frames [G, ...] to subband frames [G, ...], coarse to fine."""
     lifting = lifting or Haar()
-    details = []
+    found = []
     low, level = frames, 1
     while len(low) > 1:
         a, b = low[0::2], low[1::2]
-        h = b - lifting.predict(a, level)
-        low = a + lifting.update(h, level)
-        details.append(h)
+        h = b - lifting.predict(a, level, len(b))
+        low = a + lifting.update(h, level, len(a))
+        found.append(h)
         level += 1
-    subbands = torch.cat([low, *reversed(details)])
+    subbands = torch.cat([low, *reversed(found)])
     return subbands * lifting.gains(subbands)
 
 
@@ -68,43 +67,50 @@ def inverse(subbands: Tensor, lifting: Lifting | None = None) -> Tensor:
     """Subband frames [G, ...] back to frames [G, ...]."""
     lifting = lifting or Haar()
     subbands = subbands / lifting.gains(subbands)
-    low, level = subbands[:1], len(subbands).bit_length() - 1
-    while len(low) < len(subbands):
-        h = subbands[len(low) : 2 * len(low)]
-        a = low - lifting.update(h, level)
-        b = h + lifting.predict(a, level)
-        low = torch.stack([a, b], 1).flatten(0, 1)
-        level -= 1
+    low, group = subbands[:1], len(subbands)
+    for level in range(len(low_counts(group)) - 1, 0, -1):
+        places = details(group, level)
+        h = subbands[places.start : places.stop]
+        a = low - lifting.update(h, level, len(low))
+        low = interleaved(a, h + lifting.predict(a, level, len(h)))
     return low
 
 
-def level_of(subband: int, group: int) -> int:
-    """Lifting level of a subband frame in a group of `group` frames; 0 is the low-pass."""
-    return 0 if subband == 0 else group.bit_length() - subband.bit_length()
+def interleaved(a: Tensor, b: Tensor) -> Tensor:
+    """a_0, b_0, a_1, b_1 ... along the first axis; a may have one more."""
+    result = a.new_empty(len(a) + len(b), *a.shape[1:])
+    result[0::2], result[1::2] = a, b
+    return result
 
 
-def span_of(subband: int, group: int) -> tuple[int, int]:
-    """Half-open range of the group's frames that a subband frame describes."""
-    if subband == 0:
-        return 0, group
-    length = 1 << level_of(subband, group)
-    position = subband - (1 << (subband.bit_length() - 1))
-    return position * length, (position + 1) * length
+def synthesis_energy(weights: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Energy that unit noise in each subband frame brings into all frames, where nothing moves.
 
+    Args:
+        weights: For level 1, 2 ... the weights [P, ...] of the even frame before and the one after
+            in the prediction of the P odd frames.
 
-def time_of(subband: int, group: int, start: int, frames: int) -> float:
-    """Centre of a subband frame in its segment, 0..1, for a group that begins at frame `start`."""
-    first, last = span_of(subband, group)
-    return (start + (first + last) / 2) / frames
-
-
-def parent_of(subband: int) -> int | None:
-    """The subband frame one level coarser over the same time; None for the low-pass."""
-    if subband == 0:
-        return None
-    return 0 if subband == 1 else subband >> 1
-
-
-def sibling_of(subband: int) -> int | None:
-    """The subband frame before it on the same level; None for the first."""
-    return subband - 1 if subband & (subband - 1) and subband > 1 else None
+    Returns:
+        [G, ...] in float64.
+    """
+    group = 1 + sum(len(before) for before, _ in weights)
+    shape = weights[0][0].shape[1:] if weights else (1,)
+    noise = torch.eye(group, dtype=torch.float64).view(group, group, *(1,) * len(shape))
+    noise = noise.expand(group, group, *shape).transpose(0, 1)  # [place, noisy subband, ...]
+    low = noise[:1]
+    for level in range(len(weights), 0, -1):
+        before, after = (w.double()[:, None] for w in weights[level - 1])
+        places = details(group, level)
+        h, count = noise[places.start : places.stop], len(places)
+        # A detail reaches the even frames that predict it.
+        total, weight = torch.zeros_like(low), torch.zeros_like(low[:, :1])
+        total[:count] += before * h
+        weight[:count] += before
+        reached = min(count, len(low) - 1)
+        total[1 : 1 + reached] += (after * h)[:reached]
+        weight[1 : 1 + reached] += after[:reached]
+        a = low - total / (1 + weight)
+        b = h + before * a[:count]
+        b[:reached] += after[:reached] * a[1 : 1 + reached]
+        low = interleaved(a, b)
+    return low.square().sum(0)

@@ -14,11 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from innvc.model.lifting import synthesis_energy
+from innvc.model.subbands import low_counts
 
 CELL = 16  # luma samples
 TAPS = 8
@@ -54,7 +58,7 @@ Motion = Sequence[LevelMotion]  # of lifting levels 1, 2 ... of a group
 
 def zero(group: int, rows: int, columns: int) -> list[LevelMotion]:
     """No motion: every odd frame is predicted by the even frame before it."""
-    frames = [group >> level for level in range(1, group.bit_length())]
+    frames = [before - after for before, after in pairwise(low_counts(group))]
     return [
         LevelMotion(
             np.full((p, rows, columns), BEFORE, np.uint8),
@@ -200,58 +204,40 @@ class MotionLifting:
                 used.append((frame + side, weight, torch.from_numpy(motion.vector[frame, side])))
         return used
 
-    def predict(self, a: Tensor, level: int) -> Tensor:
-        prediction = torch.zeros_like(a)
+    def predict(self, a: Tensor, level: int, count: int) -> Tensor:
+        prediction = torch.zeros_like(a[:count])
         for plane in self.planes:
             samples = plane.unpack(a)
-            predicted = torch.zeros_like(samples)
-            for frame in range(len(a)):
+            predicted = torch.zeros_like(samples[:count])
+            for frame in range(count):
                 for even, weight, vector in self._references(level, frame):
                     warped = Warp(vector, plane, samples)(samples[even])
                     predicted[frame] += warped * _spread(weight.to(a), plane.cell)
             prediction[:, plane.channels] = plane.pack(predicted)
         return prediction
 
-    def update(self, h: Tensor, level: int) -> Tensor:
-        update = torch.zeros_like(h)
+    def update(self, h: Tensor, level: int, count: int) -> Tensor:
+        update = h.new_zeros(count, *h.shape[1:])
         for plane in self.planes:
             samples = plane.unpack(h)
-            total, count = torch.zeros_like(samples), torch.zeros_like(samples)
+            total = samples.new_zeros(count, *samples.shape[1:])
+            weights = torch.zeros_like(total)
             for frame in range(len(h)):
                 for even, weight, vector in self._references(level, frame):
                     warp = Warp(vector, plane, samples)
                     share = _spread(weight.to(h), plane.cell)
                     total[even] += warp.adjoint(samples[frame] * share)
-                    count[even] += warp.adjoint(share)
-            update[:, plane.channels] = plane.pack(total / (1 + count.clamp(min=0)))
+                    weights[even] += warp.adjoint(share)
+            update[:, plane.channels] = plane.pack(total / (1 + weights.clamp(min=0)))
         return update
 
     def gains(self, subbands: Tensor) -> Tensor:
         """Roots of the energy that unit noise in each subband frame brings into the frames.
 
-        Counted in each cell as if it moved with its content; the low-pass has the mean.
+        Counted in each cell as if nothing moved; the low-pass has the mean over the cells.
         """
-        group = len(subbands)
-        if group == 1:
-            return torch.ones(1, 1, 1, 1).to(subbands)
-        noise = torch.eye(group, dtype=torch.float64)[:, :, None, None]  # [subband, place, ...]
-        low, level = noise[:, :1], len(self.motion)
-        while low.shape[1] < group:
-            count = low.shape[1]
-            mode = torch.from_numpy(self.motion[level - 1].mode).long()
-            before, after = WEIGHTS.double()[:, mode]  # [P, rows, columns]
-            h = noise[:, count : 2 * count]
-            # The detail before reaches an even frame with its weight after, and the reverse.
-            total = before * h
-            total[:, 1:] += (after * h)[:, :-1]
-            weight = before.clone()
-            weight[1:] += after[:-1]
-            a = low - total / (1 + weight)
-            b = h + before * a
-            b[:, :-1] += (after * torch.roll(a, -1, 1))[:, :-1]
-            low = torch.stack([a, b], 2).flatten(1, 2)
-            level -= 1
-        energy = low.square().sum(1)
+        modes = [torch.from_numpy(level.mode).long() for level in self.motion]
+        energy = synthesis_energy([(WEIGHTS[0][mode], WEIGHTS[1][mode]) for mode in modes])
         energy[0] = energy[0].mean()
         return _spread(energy.sqrt()[:, None].to(subbands), (CELL // 2, CELL // 2))
 

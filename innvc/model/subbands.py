@@ -1,0 +1,61 @@
+"""The order of a group's subband frames, and which of them describe the same time.
+
+A group of 1 to 16 frames is halved level by level, the larger half first, until one frame is left:
+that is the low-pass, subband frame 0. The details follow from the coarsest level down to level 1.
+"""
+
+from __future__ import annotations
+
+
+def low_counts(group: int) -> list[int]:
+    """Frames that are left after 0, 1, 2 ... lifting levels, down to 1."""
+    counts = [group]
+    while counts[-1] > 1:
+        counts.append((counts[-1] + 1) // 2)
+    return counts
+
+
+def details(group: int, level: int) -> range:
+    """The subband frames of a lifting level from 1 up."""
+    counts = low_counts(group)
+    return range(counts[level], counts[level - 1])
+
+
+def level_of(subband: int, group: int) -> int:
+    """Lifting level of a subband frame in a group of `group` frames; 0 is the low-pass."""
+    return sum(subband < count for count in low_counts(group)) if subband else 0
+
+
+def span_of(subband: int, group: int) -> tuple[int, int]:
+    """Half-open range of the group's frames that a subband frame describes."""
+    if subband == 0:
+        return 0, group
+    level = level_of(subband, group)
+    length = 1 << level
+    position = subband - details(group, level).start
+    return position * length, min(group, (position + 1) * length)
+
+
+def time_of(subband: int, group: int, start: int, frames: int) -> float:
+    """Centre of a subband frame in its segment, 0..1, for a group that begins at frame `start`."""
+    first, last = span_of(subband, group)
+    return (start + (first + last) / 2) / frames
+
+
+def parent_of(subband: int, group: int) -> int | None:
+    """The subband frame one level coarser over the same time; None for the low-pass."""
+    if subband == 0:
+        return None
+    level = level_of(subband, group)
+    if level == len(low_counts(group)) - 1:
+        return 0
+    coarser = details(group, level + 1)
+    position = (subband - details(group, level).start) // 2
+    return coarser[min(position, len(coarser) - 1)]
+
+
+def sibling_of(subband: int, group: int) -> int | None:
+    """The subband frame before it on the same level; None for the first."""
+    if subband == 0 or subband == details(group, level_of(subband, group)).start:
+        return None
+    return subband - 1
