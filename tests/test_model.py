@@ -409,6 +409,27 @@ def test_rate_aware_rounding_takes_the_cheaper_neighbour():
     assert (chosen != nearest).sum() > 100
 
 
+def test_bits_of_chosen_symbols_are_those_of_the_formula():
+    generator = torch.Generator().manual_seed(5)
+    symbol = torch.randn(3000, generator=generator).mul(40).round()
+    symbol[:3] = torch.tensor([0.0, 900.0, -4000.0])
+    scale = torch.randint(64, symbol.shape, generator=generator).float().requires_grad_()
+    residual = (symbol + torch.rand(symbol.shape, generator=generator) - 0.5).requires_grad_()
+    bits = quantisation.ChosenBits()(symbol, scale, residual)
+    expected = quantisation.symbol_bits(symbol.double(), scale.double())
+    torch.testing.assert_close(bits.double(), expected, rtol=1e-4, atol=1e-4)
+    wanted = torch.autograd.grad(expected.sum(), scale)[0]
+    found = torch.autograd.grad(bits.sum(), (scale, residual))
+    torch.testing.assert_close(found[0], wanted, rtol=1e-4, atol=1e-4)
+    # The slopes for the residual add up to the bits of the largest symbol.
+    line = torch.linspace(0, 6, 6001)[:-1].requires_grad_()
+    index = torch.full_like(line, 20.0)
+    bits = quantisation.ChosenBits()(line.detach().floor(), index, line)
+    total = torch.autograd.grad(bits.sum(), line)[0].mean() * 6
+    ends = quantisation.symbol_bits(torch.tensor([0.0, 6.0]), torch.tensor(20.0))
+    assert float(total) == pytest.approx(float(ends[1] - ends[0]), rel=1e-2)
+
+
 def test_through_has_the_value_of_one_and_the_slope_of_the_other():
     x = torch.tensor([0.3, 1.7], requires_grad=True)
     y = quantisation.through(torch.tensor([0.0, 2.0]), 3 * x)

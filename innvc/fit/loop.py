@@ -17,6 +17,7 @@ from innvc.model.contexts import VALUE_LIMIT, Context
 from innvc.model.model import InnvcModel
 from innvc.model.prior import LatentPrior
 from innvc.model.quantisation import (
+    ChosenBits,
     RateAwareRounding,
     dead_zone_round,
     noisy_round,
@@ -90,6 +91,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.rounding = RateAwareRounding()
+        self.chosen_bits = ChosenBits()
         self.error_weight = lambda_ * model.error_shares()
         self.model = model
         self.fixed = fixed
@@ -131,10 +133,11 @@ class Objective(nn.Module):
             context = _sixteenths((symbol + mean / 16) * active)
         scale, mean = predict(prior, batch, context)
         wanted = scaled - mean / 16
+        chosen = self.rounding(wanted, scale, weight)
         # The derivative is that of soft rounding (straight-through).
         soft = soft_round(wanted, schedule.temperature)
-        symbol = through(self.rounding(wanted, scale, weight), soft)
-        return symbol_bits(symbol, scale), (symbol + mean / 16) * active
+        value = (through(chosen, soft) + mean / 16) * active
+        return self.chosen_bits(chosen, scale, soft), value
 
     def _analysis(self, batch: Batch) -> Tensor:
         if self.fixed:
