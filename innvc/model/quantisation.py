@@ -111,7 +111,9 @@ class _TabledBits(torch.autograd.Function):
         row = scale.to(torch.int32) * TABLED
         place = row + symbol.abs().clamp(max=TABLED - 1).to(torch.int32)
         below = residual.abs().clamp(max=TABLED - 1)
-        slope = tables[2][row + below.to(torch.int32)] * (2 * below).clamp(max=1)
+        # From 0 to 1 it begins at 0 and has the mean 1.
+        ramp = torch.where(below < 1, (8 / 3 * below).clamp(max=4 / 3), 1.0)
+        slope = tables[2][row + below.to(torch.int32)] * ramp
         bits, by_scale = tables[0][place], tables[1][place]
         far = symbol.abs() >= TABLED
         if far.any():
