@@ -81,10 +81,10 @@ def check_settings(
     Raises:
         UsageError: one is out of its range.
     """
-    if not (math.isfinite(lambda_) and 1e-4 <= lambda_ <= 1e4):
+    if not (math.isfinite(lambda_) and 1e-5 <= lambda_ <= 1e4):
         raise UsageError(
             f"Lambda {lambda_:g} is out of range.",
-            "Give a number from 0.0001 to 10000; 1 is about 48 dB.",
+            "Give a number from 0.00001 to 10000; 1 is about 48 dB.",
         )
     if steps is not None and steps < 0:
         raise UsageError(f"Cannot take {steps} steps.", "Give a number from 0.")
