@@ -64,11 +64,14 @@ class Search:
         return difference.sum((1, 2)).view(self.rows, self.columns)
 
     def _cost(self, vector: Tensor) -> Tensor:
+        return self._differences(vector) + self.rate * self.bits(vector)
+
+    def bits(self, vector: Tensor) -> Tensor:
+        """About what vectors cost beside those that were found so far, [rows, columns]."""
         padded = F.pad(self.vector[None].float(), (1, 1, 1, 1), mode="replicate")[0]
         near = torch.stack([padded[:, 1:-1, :-2], padded[:, :-2, 1:-1], padded[:, :-2, 2:]])
         predicted = near.median(0).values
-        bits = (1 + 2 * torch.log2(1 + (vector - predicted).abs())).sum(0)
-        return self._differences(vector) + self.rate * bits
+        return (1 + 2 * torch.log2(1 + (vector - predicted).abs())).sum(0)
 
     def _try(self, vector: Tensor) -> None:
         vector = vector.clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
@@ -122,17 +125,27 @@ class Search:
         self._refine(1)
         return self.vector
 
+    def around(self, vector: Tensor) -> Tensor:
+        """The best vectors within a sample of the given ones."""
+        self.vector = vector
+        self.cost = self._cost(vector)
+        for step in (2, 1):
+            self._refine(step)
+        return self.vector
+
 
 @dataclass(frozen=True)
 class LevelSearch:
     """What was found for one lifting level: enough to take any part of it.
 
     Attributes:
-        vector: [P, 2, 2, rows, columns] for both references.
+        vector: [P, 2, 2, rows, columns] for each of the references alone.
+        joint: The same where both are used.
         cost: [P, 4, rows, columns] bits of each mode.
     """
 
     vector: np.ndarray
+    joint: np.ndarray
     cost: np.ndarray
 
     def motion(self, first: int, count: int, open_end: bool) -> LevelMotion:
@@ -141,7 +154,9 @@ class LevelSearch:
         if open_end:
             cost[-1, [AFTER, BOTH]] = np.inf
         mode = cost.argmin(1).astype(np.uint8)
-        vector = self.vector[first : first + count]
+        both = (mode == BOTH)[:, None, None]
+        part = slice(first, first + count)
+        vector = np.where(both, self.joint[part], self.vector[part])
         return LevelMotion(mode, vector * used(mode)[:, :, None])
 
 
@@ -175,38 +190,54 @@ class GroupSearch:
         targets, references = luma.unpack(b), luma.unpack(a)
         rows, columns = (n // CELL for n in targets.shape[1:])
         vector = np.zeros((len(b), 2, 2, rows, columns), np.int16)
+        joint = np.zeros_like(vector)
         cost = np.full((len(b), 4, rows, columns), np.inf, np.float32)
         rate = 0.3 * self.steps[0] / gain
         for p in range(len(b)):
-            sides = range(min(2, len(a) - p))
-            for side in sides:
-                search = Search(targets[p], references[p + side], luma, rate)
-                vector[p, side] = search.run().numpy()
-            cost[p] = self._modes(a[p : p + 2], b[p : p + 1], torch.from_numpy(vector[p]), gain)
-        return LevelSearch(vector, cost)
+            target, near = targets[p], references[p : p + 2]
+            searches = [Search(target, reference, luma, rate) for reference in near]
+            found = [search.run() for search in searches]
+            both = list(found)
+            if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
+                for side in (1, 0):
+                    other = Warp(both[1 - side], luma, target)(near[1 - side])
+                    search = Search(2 * target - other, near[side], luma, 2 * rate)
+                    both[side] = search.around(both[side])
+            bits = [search.bits(v) for search, v in zip(searches, found, strict=True)]
+            vectors = [*found, *both]
+            vector[p, : len(found)] = torch.stack(found).numpy()
+            joint[p, : len(found)] = torch.stack(both).numpy()
+            cost[p] = self._modes(a[p : p + 2], b[p : p + 1], vectors, gain)
+            cost[p, BEFORE] += bits[0].numpy()
+            if len(found) > 1:
+                cost[p, AFTER] += bits[1].numpy()
+                cost[p, BOTH] += (bits[0] + bits[1]).numpy()
+        return LevelSearch(vector, joint, cost)
 
-    def _modes(self, a: Tensor, b: Tensor, vector: Tensor, gain: float) -> np.ndarray:
-        """Bits of each mode, [4, rows, columns]."""
+    def _modes(self, a: Tensor, b: Tensor, vectors: Sequence[Tensor], gain: float) -> np.ndarray:
+        """Bits of each mode but those of the vectors, [4, rows, columns].
+
+        Args:
+            a, b: Packed references [1 or 2, C, H, W] and target [1, C, H, W].
+            vectors: To each reference alone, then to each where both are used.
+        """
         total: Tensor | float = 0.0
         for plane, step in zip(self.planes, self.steps, strict=True):
             target, references = plane.unpack(b)[0], plane.unpack(a)
-            warped = [Warp(vector[s], plane, target)(r) for s, r in enumerate(references)]
+            sources = [*references, *references]
+            warped = [Warp(v, plane, target)(r) for v, r in zip(vectors, sources, strict=True)]
             residuals = [target, target - warped[0]]
-            if len(warped) > 1:
-                residuals += [target - warped[1], target - (warped[0] + warped[1]) / 2]
+            if len(references) > 1:
+                residuals += [target - warped[1], target - (warped[2] + warped[3]) / 2]
             scale = DETAIL_ENERGY[: len(residuals)].sqrt() * gain / step
             cells = to_cells(torch.stack(residuals), plane.cell)
             vertical, horizontal = (_dct(n).to(cells) for n in plane.cell)
             coefficients = vertical @ cells @ horizontal.T * scale[:, None, None, None]
             total = total + coefficient_cost(coefficients).sum((2, 3))
-        rows, columns = vector.shape[2:]
+        rows, columns = vectors[0].shape[1:]
         cost = np.full((4, rows, columns), np.inf, np.float32)
         bits = torch.tensor(MODE_BITS)[: len(total), None]
         cost[: len(total)] = (total + bits).view(-1, rows, columns).numpy()
-        zero = np.log2(1 + np.abs(vector.numpy())).sum(1) * 1.0  # a guess of the vectors' bits
-        cost[BEFORE] += zero[0]
-        cost[AFTER] += zero[1]
-        cost[BOTH] += zero[0] + zero[1]
         return cost
 
     def motion(self, start: int, size: int) -> Motion:
