@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from innvc import presets
+from innvc.bitstream import parameters
 from innvc.bitstream.header import HeaderRecord
-from innvc.config import FitConfig
+from innvc.config import FieldConfig, FitConfig, ModelConfig
 from innvc.decoder import SegmentDecoder, layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
 from innvc.fit.data import SegmentData
@@ -18,7 +19,9 @@ from innvc.fit.loop import Objective, Schedule
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.metrics import plane_mse
 from innvc.model import lifting, subbands
-from innvc.model.model import step_base_of
+from innvc.model.model import InnvcModel, SampleLayout, step_base_of
+from innvc.model.picture import PictureModel
+from innvc.presets import analytic_groups
 from innvc.video.formats import Frame
 from innvc.video.source import open_source
 
@@ -179,3 +182,79 @@ def test_a_fit_stops_when_asked_and_is_valid():
     record, taken = made.fit(lambda progress: None, lambda: next(calls))
     assert taken == 2
     assert sum(len(p.data) for p in made.packets(record)) > 0
+
+
+def moved(quantiser: ParameterQuantiser, size: float, seed: int = 0) -> None:
+    """Every learned parameter some steps away from its start, rows unlike each other."""
+    random = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, parameter in quantiser.learned.items():
+            change = random.laplace(0, size, parameter.shape)
+            change *= np.exp(random.normal(0, 0.7, (len(parameter), *[1] * (parameter.dim() - 1))))
+            steps = quantiser.steps[name]()
+            parameter += torch.from_numpy(change).float() * steps
+
+
+@pytest.mark.parametrize("learn_steps", [False, True])
+@pytest.mark.parametrize("size", [0.2, 2.0])
+def test_the_rate_of_the_parameters_is_that_of_the_file(size, learn_steps):
+    """Of every kind, within a few percent and the bytes that a string is rounded up to."""
+    config = ModelConfig(
+        groups=analytic_groups(SampleLayout("yuv", 1, 1), 2, 4),
+        layers=(46,),
+        coupling=(8, 8, 16),
+        field=FieldConfig((4, 9, 11), 2, 2, (16, 12, 8, 8), (1, 1, 1, 1), (2, 2, 2, 2), 2),
+    )
+    model = InnvcModel(config, SampleLayout("yuv", 1, 1), 0)
+    quantiser = ParameterQuantiser(model, ("step", "backbone.c", "field"), learn_steps)
+    if learn_steps:
+        for name, steps in quantiser.steps.items():
+            for vector in steps.vectors.values():
+                random = np.random.default_rng(len(name))
+                vector.data += torch.from_numpy(random.integers(-3, 4, vector.shape)).float()
+    moved(quantiser, size)
+    estimate = quantiser.rates(axes=True)
+    coded = quantiser.coded(model)
+    record = parameters.write_record(coded, model)
+    for kind, bits in estimate.items():
+        real = 8 * len(getattr(record, kind))
+        assert float(bits) == pytest.approx(real, rel=0.05, abs=150), kind
+    again = InnvcModel(config, SampleLayout("yuv", 1, 1), 0)
+    parameters.read_record(record, again)
+    decoded = dict(again.named_parameters())
+    for name, value in quantiser.quantised().items():
+        assert torch.allclose(decoded[name], value, rtol=0, atol=1e-5), name
+
+
+def test_the_rate_pulls_towards_the_start_and_towards_coarser_steps():
+    model = encoder(crop(1), TABLES).model
+    quantiser = ParameterQuantiser(model, ("prior.base_detail",), learn_steps=True)
+    moved(quantiser, 3.0)
+    sum(quantiser.rates().values()).backward()
+    ((name, parameter),) = quantiser.learned.items()
+    away = (parameter - quantiser.start[name]).detach()
+    assert (parameter.grad * away >= 0).all() and parameter.grad.abs().sum() > 0
+    assert quantiser.steps[name].base.grad < 0
+    before = float(sum(quantiser.rates().values()))
+    quantiser.steps[name].base.data += 4
+    assert float(sum(quantiser.rates().values())) < before - 0.5 * parameter.numel()
+
+
+def test_context_models_learn_from_the_rate():
+    config = FieldConfig((16, 12, 12), 1, 1, (8, 8), (1, 1), (2, 2))
+    model = PictureModel(
+        ModelConfig(stages=2, field=config, field_role="picture"), SampleLayout("gray", 0, 0)
+    )
+    quantiser = ParameterQuantiser(model, ("field.grid",))
+    smooth = torch.cumsum(torch.randn(16, 12, 12, generator=torch.Generator().manual_seed(1)), 0)
+    with torch.no_grad():
+        quantiser.learned["field.grid.0"] += smooth * quantiser.steps["field.grid.0"]()
+    optimiser = torch.optim.Adam(quantiser.grids["field.grid.0"].prior.parameters(), lr=0.01)
+    seen = []
+    for _ in range(60):
+        loss = quantiser.rates()["grid"]
+        seen.append(float(loss))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert seen[-1] < 0.9 * seen[0]

@@ -26,7 +26,7 @@ from innvc.model.quantisation import (
     through,
 )
 
-SEARCHES = 8  # for offsets of rows and columns, along a fit that learns quantisation steps
+SEARCHES = 8  # for offsets of rows and columns along a fit that learns quantisation steps; else 1
 
 
 @dataclass(frozen=True)
@@ -246,11 +246,11 @@ def fit(
     crop = max(1, round(config.crop / (model.stride * model.config.packing)))
     distortion_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
     rate_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
-    searches = 0
+    searches, most = 0, SEARCHES if config.learn_steps else 1
 
     def rates() -> dict[str, Tensor]:
         nonlocal searches
-        search = config.learn_steps and share >= (searches + 1) / (SEARCHES + 1)
+        search = share >= (searches + 1) / (most + 1)
         searches += search
         found = quantiser.rates(axes=search)
         return {kind: bits / samples for kind, bits in found.items()}

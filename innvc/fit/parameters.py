@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from innvc.bitstream.grids import CodedGrid
 from innvc.bitstream.parameters import KINDS, matrices
+from innvc.bitstream.vectors import vector_bits
 from innvc.bitstream.weights import Axes, CodedTensor
 from innvc.fit.grid_code import changes_of, choose_grids, fit_priors, with_scales
-from innvc.fit.parameter_code import choose, choose_tables
+from innvc.fit.parameter_code import choose, choose_tables, plain_header
 from innvc.fit.parameter_rate import grid_bits, tensor_bits
 from innvc.fit.step_sizes import StepSizes
 from innvc.model.grid_prior import GridPrior, activity
@@ -81,6 +82,7 @@ class GridModel:
         self.prior = GridPrior().to(grid.device)
         self.base = torch.full((len(grid),), 12.0, device=grid.device)
         self.rest: int | None = None
+        self.header = 1.0  # bits of what is neither an element nor a step
 
 
 class ParameterQuantiser:
@@ -165,10 +167,12 @@ class ParameterQuantiser:
             if not self.codes[name][0]:
                 continue
             tables, scale_axes = self.codes[name]
-            matrix, offsets = self.matrices[name], None
+            matrix, offsets, header = self.matrices[name], None, plain_header(len(tables) > 1)
             if step_axes or scale_axes:
                 offsets = scale_axes.at(matrix) - step_axes.at(matrix)
+                header += vector_bits(scale_axes.rows) + vector_bits(scale_axes.columns)
             bits = tensor_bits(self._elements(name), offsets, tables) + self.steps[name].bits()
+            bits = bits + header
             kind = kind_of(name)
             totals[kind] = totals[kind].to(parameter.device) + bits
         coarser = None
@@ -179,6 +183,7 @@ class ParameterQuantiser:
                 grid.prior, grid.base, grid.rest, self._offset(name), size, coarse
             )
             totals["grid"] = totals["grid"].to(size.device) + bits + self.steps[name].bits()
+            totals["grid"] = totals["grid"] + grid.header
         return totals
 
     def _elements(self, name: str) -> Tensor:
@@ -203,6 +208,7 @@ class ParameterQuantiser:
                 base = torch.from_numpy(coded.scale + coded.scale_offsets)
                 grid.base.data.copy_(base.to(grid.base))
                 grid.rest = coded.rest
+                grid.header = 22 + vector_bits(coded.scale_offsets) + vector_bits(coded.weights)
             coarser = coded.values * coded.step_of()
         for name in self.learned:
             if name in self.grids:

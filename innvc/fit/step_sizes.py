@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream.vectors import best_table
+from innvc.bitstream.vectors import best_table, vector_bits
 from innvc.bitstream.weights import Axes
 from innvc.fit.parameter_rate import tensor_bits
 from innvc.model.model import kind_of
@@ -88,8 +88,10 @@ class StepSizes:
         """Bits of the offsets, differentiable."""
         total = torch.zeros((), device=self.device)
         for vector in self.vectors.values():
-            table, _ = best_table(_rounded(vector).ravel())
-            total = total + tensor_bits(vector.flatten(), None, (table,))
+            rounded = _rounded(vector).ravel()
+            table, bits = best_table(rounded)
+            slopes = tensor_bits(vector.flatten(), None, (table,))
+            total = total + slopes + vector_bits(rounded) - bits
         return total
 
     @property
