@@ -117,6 +117,7 @@ class ParameterQuantiser:
         }
         self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
         self.codes: dict[str, tuple[tuple[int, ...], Axes]] = {}
+        self.unmoved: set[str] = set()  # tensors at their start
         self._counted = 0
 
     def groups(self, rate: float, steps: int = 1000) -> list[dict[str, object]]:
@@ -172,7 +173,7 @@ class ParameterQuantiser:
                 offsets = scale_axes.at(matrix) - step_axes.at(matrix)
                 header += vector_bits(scale_axes.rows) + vector_bits(scale_axes.columns)
             bits = tensor_bits(self._elements(name), offsets, tables) + self.steps[name].bits()
-            bits = bits + header
+            bits = bits + (1.0 if name in self.unmoved else header)
             kind = kind_of(name)
             totals[kind] = totals[kind].to(parameter.device) + bits
         coarser = None
@@ -215,6 +216,7 @@ class ParameterQuantiser:
                 continue
             values, matrix = self._integers(name), self.matrices[name]
             size = self.steps[name]
+            (self.unmoved.discard if values.any() else self.unmoved.add)(name)
             known = self.codes.get(name, ((), Axes()))[1]
             if axes and values.any():
                 code = choose(values, matrix, size.index, size.axes())
