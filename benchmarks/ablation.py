@@ -102,7 +102,18 @@ def points(
 
 
 def change(anchor: list[Row], test: list[Row]) -> tuple[float | None, str]:
-    """BD-rate of a row in PSNR-Y, in percent, and as a cell of the table."""
+    """Bits more at the same quality, in percent, and as a cell of the table.
+
+    BD-rate in PSNR-Y where rows have several points. With one, the slope of the curve there, which
+    is lambda, turns the difference in distortion into one in rate.
+    """
+    if len(anchor) == 1:
+        costs = [
+            row["bpp"] + row["lambda"] * 255**2 / 10 ** (row["psnr_611"] / 10)
+            for row in (*anchor, *test)
+        ]
+        percent = 100 * (costs[1] - costs[0]) / anchor[0]["bpp"]
+        return percent, f"{percent:+.1f} %"
     curves = [[(row["bytes"], row["psnr_y"]) for row in rows] for rows in (anchor, test)]
     try:
         result = bd_rate(*curves)
@@ -147,8 +158,7 @@ def report(
     frames = ", ".join(f"{clip.name} {clip.count}" for clip in clips)
     return "\n".join(
         [
-            "BD-rate in PSNR-Y over the points of each row, whole files; positive is worse.",
-            f"A curve is {len(every) // len(rows)} points.",
+            *_explanation(len(every) // len(rows)),
             "",
             f"- Made by `benchmarks/ablation.py` on {datetime.date.today()}, commit {commits}",
             f"- Machine: {machine()}; one thread",
@@ -161,6 +171,18 @@ def report(
             ),
         ]
     )
+
+
+def _explanation(count: int) -> list[str]:
+    if count > 1:
+        return [
+            f"BD-rate in PSNR-Y over {count} points of each row, whole files; positive is worse."
+        ]
+    return [
+        "Bits more at the same quality (PSNR 6:1:1), whole files; positive is worse. A row has one",
+        "point: (difference of bpp + lambda x that of the mean squared error) / bpp, since lambda is",
+        "the slope of the curve there. Of large changes this is a rough figure.",
+    ]
 
 
 def write(path: Path, text: str) -> None:
@@ -178,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--frames", default="0:8", help="A:B of each clip")
-    parser.add_argument("--lambdas", default="0.1,1")
+    parser.add_argument("--lambdas", default="0.3")
     parser.add_argument("--preset", default="compact")
     parser.add_argument("--steps", type=int, help="of the fit, in place of the preset's")
     parser.add_argument("--log", type=Path, default=ROOT / "bench-out" / "ablation.jsonl")
