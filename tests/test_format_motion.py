@@ -83,18 +83,31 @@ def taps(v, n):
     return [(q + i, w / sum(f.values())) for i, w in f.items()]
 
 
-def warp_matrix(vector, cell, precision):
-    """W_v on the flat plane of rows x columns cells."""
+def share(t, block, o, at_start, at_end):
+    if t < 2 * o:
+        return float(t >= o) if at_start else (t + 0.5) / (2 * o)
+    if t >= block - 2 * o:
+        return float(t < block - o) if at_end else (block - t - 0.5) / (2 * o)
+    return 1.0
+
+
+def warp_matrix(vector, weight, cell, precision):
+    """W on the flat plane of rows x columns cells."""
     rows, columns = vector.shape[1:]
     height, width = rows * cell[0], columns * cell[1]
     matrix = np.zeros((height * width, height * width))
-    for y in range(height):
-        for x in range(width):
-            i, j = y // cell[0], x // cell[1]
+    o = [size // 4 for size in cell]
+    for i, j in np.ndindex(rows, columns):
+        for s, t in np.ndindex(cell[0] + 2 * o[0], cell[1] + 2 * o[1]):
+            y, x = i * cell[0] - o[0] + s, j * cell[1] - o[1] + t
+            if not (0 <= y < height and 0 <= x < width):
+                continue
+            w = weight[i, j] * share(s, cell[0] + 2 * o[0], o[0], i == 0, i == rows - 1)
+            w *= share(t, cell[1] + 2 * o[1], o[1], j == 0, j == columns - 1)
             for a, f in taps(vector[0, i, j], precision[0]):
                 for b, g in taps(vector[1, i, j], precision[1]):
                     place = min(max(y + a, 0), height - 1) * width + min(max(x + b, 0), width - 1)
-                    matrix[y * width + x, place] += f * g
+                    matrix[y * width + x, place] += w * f * g
     return matrix
 
 
@@ -113,33 +126,33 @@ def details_of(parts):
 
 
 def lifting_of(levels, matrices):
-    """P and U of section 14; matrices(level, p, reference) is (W, weights), both for a plane."""
+    """P and U of section 14; matrices(level, p, reference) is W."""
 
     def predict(a, level, count):
         result = [0 * a[0] for _ in range(count)]
-        for p, j, warp, weight in pairs(level, count):
-            result[p] = result[p] + weight * (warp @ a[p + j])
+        for p, j, warp in pairs(level, count):
+            result[p] = result[p] + warp @ a[p + j]
         return result
 
     def update(h, level, even):
         total, count = [0 * h[0] for _ in range(even)], [0 * h[0] for _ in range(even)]
-        for p, j, warp, weight in pairs(level, len(h)):
-            total[p + j] = total[p + j] + warp.T @ (weight * h[p])
-            count[p + j] = count[p + j] + warp.T @ weight
+        for p, j, warp in pairs(level, len(h)):
+            total[p + j] = total[p + j] + warp.T @ h[p]
+            count[p + j] = count[p + j] + warp.T @ np.ones_like(h[p])
         return [t / (1 + np.maximum(0, c)) for t, c in zip(total, count, strict=True)]
 
     def pairs(level, count):
         for p in range(count):
             for j in range(2):
                 if any(WEIGHTS[m][j] for m in levels[level][0][p].flat):
-                    yield p, j, *matrices(level, p, j)
+                    yield p, j, matrices(level, p, j)
 
     return predict, update
 
 
 def gain_of(levels, subband, i, j, group):
     def weight(level, p, reference):
-        return np.eye(1), np.array([WEIGHTS[levels[level][0][p][i, j]][reference]])
+        return np.array([[WEIGHTS[levels[level][0][p][i, j]][reference]]])
 
     parts = [np.array([float(k == subband)]) for k in range(group)]
     frames = inverse(parts[:1], details_of(parts), *lifting_of(levels, weight))
@@ -174,11 +187,8 @@ def test_a_second_decoder_of_motion_and_lifting():
         def matrix(level, p, j, cell=cell, precision=precision, matrices=matrices):
             if (level, p, j) not in matrices:
                 weight = np.vectorize(lambda m: WEIGHTS[m][j])(levels[level][0][p])
-                weight = np.kron(weight, np.ones(cell)).ravel()
-                matrices[level, p, j] = (
-                    warp_matrix(levels[level][1][p, j], cell, precision),
-                    weight,
-                )
+                vector = levels[level][1][p, j]
+                matrices[level, p, j] = warp_matrix(vector, weight, cell, precision)
             return matrices[level, p, j]
 
         samples = plane.unpack(packed).numpy()

@@ -59,7 +59,7 @@ class Search:
 
     def _differences(self, vector: Tensor) -> Tensor:
         """Sum of absolute differences of each cell, [rows, columns]."""
-        predicted = Warp(vector, self.plane, self.target)(self.reference)
+        predicted = compensated(self.reference, vector, self.plane)
         difference = to_cells((self.target - predicted).abs(), (CELL, CELL))
         return difference.sum((1, 2)).view(self.rows, self.columns)
 
@@ -200,7 +200,7 @@ class GroupSearch:
             both = list(found)
             if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
                 for side in (1, 0):
-                    other = Warp(both[1 - side], luma, target)(near[1 - side])
+                    other = compensated(near[1 - side], both[1 - side], luma)
                     search = Search(2 * target - other, near[side], luma, 2 * rate)
                     both[side] = search.around(both[side])
             bits = [search.bits(v) for search, v in zip(searches, found, strict=True)]
@@ -225,13 +225,13 @@ class GroupSearch:
         for plane, step in zip(self.planes, self.steps, strict=True):
             target, references = plane.unpack(b)[0], plane.unpack(a)
             sources = [*references, *references]
-            warped = [Warp(v, plane, target)(r) for v, r in zip(vectors, sources, strict=True)]
+            warped = [compensated(r, v, plane) for r, v in zip(sources, vectors, strict=True)]
             residuals = [target, target - warped[0]]
             if len(references) > 1:
                 residuals += [target - warped[1], target - (warped[2] + warped[3]) / 2]
             scale = DETAIL_ENERGY[: len(residuals)].sqrt() * gain / step
-            cells = to_cells(torch.stack(residuals), plane.cell)
-            vertical, horizontal = (_dct(n).to(cells) for n in plane.cell)
+            cells = to_cells(torch.stack(residuals), plane.samples(CELL))
+            vertical, horizontal = (_dct(n).to(cells) for n in plane.samples(CELL))
             coefficients = vertical @ cells @ horizontal.T * scale[:, None, None, None]
             total = total + coefficient_cost(coefficients).sum((2, 3))
         rows, columns = vectors[0].shape[1:]
@@ -254,6 +254,12 @@ class GroupSearch:
         if size == 1:
             return part
         return lifting.forward(part, MotionLifting(self.motion(start, size), self.planes))
+
+
+def compensated(reference: Tensor, vector: Tensor, plane: Plane) -> Tensor:
+    """Prediction from samples [H, W] by vectors [2, rows, columns], cell by cell."""
+    weight = torch.ones(vector.shape[1:])
+    return Warp(vector, weight, plane, reference, overlap=0)(reference)
 
 
 @cache

@@ -6,7 +6,7 @@ from the even frame after it, or from the mean of both (the 5/3 wavelet). One ve
 
 The update is the adjoint of the prediction: a detail goes back, with the same filters, to the
 samples that predicted it, and each even sample becomes the mean of itself and of all that it
-predicted: `l = a + sum(w W^T h) / (1 + sum(w W^T 1))`. So no backward vectors are needed.
+predicted: `l = a + sum(W^T h) / (1 + sum(W^T 1))`. So no backward vectors are needed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from math import ceil
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.model.lifting import synthesis_energy
 from innvc.model.subbands import low_counts
 
 CELL = 16  # luma samples
+OVERLAP = 4  # luma samples
 TAPS = 8
 PRECISION = 2  # fractional bits of a luma vector
 VECTOR_LIMIT = 1 << 12  # of |component|, in quarter samples
@@ -81,10 +83,9 @@ class Plane:
     vertical: int  # phases packed into channels, in each direction
     horizontal: int
 
-    @property
-    def cell(self) -> tuple[int, int]:
-        """Samples of a cell in this plane."""
-        return CELL // 2 * self.vertical, CELL // 2 * self.horizontal
+    def samples(self, luma: int) -> tuple[int, int]:
+        """Samples of this plane in an even number of luma samples, in each direction."""
+        return luma // 2 * self.vertical, luma // 2 * self.horizontal
 
     @property
     def precision(self) -> tuple[int, int]:
@@ -134,51 +135,70 @@ def _bands(precision: int, cell: int, dtype: torch.dtype, device: torch.device) 
 class Warp:
     """Block motion compensation of one plane by one set of vectors: linear in the samples.
 
+    Each cell's prediction reaches into its neighbours, where the two are blended.
+
     Args:
         vector: int [2, rows, columns] in quarter luma samples.
+        weight: Of each cell's prediction, [rows, columns].
         plane: Whose samples.
         like: A tensor of the samples' dtype and device.
+        overlap: Luma samples by which a prediction reaches into the neighbours.
     """
 
-    def __init__(self, vector: Tensor, plane: Plane, like: Tensor) -> None:
-        self.rows, self.columns = vector.shape[1:]
-        self.cell = plane.cell
-        places, self._bands = [], []
-        for axis, count in enumerate((self.rows, self.columns)):
-            bits, cell = plane.precision[axis], self.cell[axis]
+    def __init__(
+        self, vector: Tensor, weight: Tensor, plane: Plane, like: Tensor, overlap: int = OVERLAP
+    ) -> None:
+        counts = vector.shape[1:]
+        self._cell, self._reach = plane.samples(CELL), plane.samples(overlap)
+        self._block = plane.samples(CELL + 2 * overlap)
+        height, width = (n * cell for n, cell in zip(counts, self._cell, strict=True))
+        self._padded = (height + 2 * self._reach[0], width + 2 * self._reach[1])
+        places, self._bands, windows = [], [], []
+        for axis, count in enumerate(counts):
+            bits, cell, block = plane.precision[axis], self._cell[axis], self._block[axis]
             v = vector[axis].to(like.device).long()
-            start = torch.arange(count, device=like.device) * cell - (TAPS // 2 - 1)
+            start = torch.arange(count, device=like.device) * cell
+            start = start - self._reach[axis] - (TAPS // 2 - 1)
             start = start[:, None] if axis == 0 else start[None]
             place = (start + (v >> bits)).flatten()[:, None]
-            place = place + torch.arange(cell + TAPS - 1, device=like.device)
+            place = place + torch.arange(block + TAPS - 1, device=like.device)
             places.append(place.clamp(0, count * cell - 1))
             phase = (v & ((1 << bits) - 1)).flatten()
-            self._bands.append(_bands(bits, cell, like.dtype, like.device)[phase])
-        width = self.columns * self.cell[1]
+            self._bands.append(_bands(bits, block, like.dtype, like.device)[phase])
+            windows.append(_windows(count, cell, self._reach[axis]).to(like))
         self._index = places[0][:, :, None] * width + places[1][:, None, :]
+        share = windows[0][:, None, :, None] * windows[1][None, :, None, :]
+        self._share = (share * weight.to(like)[:, :, None, None]).flatten(0, 1)
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Prediction [H, W] from samples [H, W]."""
-        patches = samples.flatten()[self._index]
-        cells = self._bands[0] @ patches @ self._bands[1].mT
-        return from_cells(cells, self.rows, self.columns)
+        blocks = self._bands[0] @ samples.flatten()[self._index] @ self._bands[1].mT
+        columns = (blocks * self._share).flatten(1).T[None]
+        padded = F.fold(columns, self._padded, self._block, stride=self._cell)[0, 0]
+        y, x = self._reach
+        return padded[y : len(padded) - y, x : padded.shape[1] - x]
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [H, W] to [H, W]."""
-        patches = self._bands[0].mT @ to_cells(samples, self.cell) @ self._bands[1]
+        y, x = self._reach
+        padded = F.pad(samples[None, None], (x, x, y, y))
+        columns = F.unfold(padded, self._block, stride=self._cell)[0]
+        blocks = columns.T.unflatten(1, self._block) * self._share
+        patches = self._bands[0].mT @ blocks @ self._bands[1]
         result = torch.zeros_like(samples).flatten()
         return result.index_add_(0, self._index.flatten(), patches.flatten()).view_as(samples)
 
 
-def to_cells(samples: Tensor, cell: tuple[int, int]) -> Tensor:
-    """[..., H, W] to [..., rows * columns, height, width of a cell]."""
-    blocks = samples.unflatten(-1, (-1, cell[1])).unflatten(-3, (-1, cell[0]))
-    return blocks.transpose(-3, -2).flatten(-4, -3)
-
-
-def from_cells(cells: Tensor, rows: int, columns: int) -> Tensor:
-    """The inverse of `to_cells`."""
-    return cells.unflatten(-3, (rows, columns)).transpose(-3, -2).flatten(-2).flatten(-3, -2)
+@cache
+def _windows(count: int, cell: int, reach: int) -> Tensor:
+    """[count, cell + 2 reach] shares of a row of cells in the samples around; they sum to 1."""
+    place = torch.arange(cell + 2 * reach, dtype=torch.float64) + 0.5
+    ramp = (place / (2 * reach)).clamp(max=1)
+    windows = torch.minimum(ramp, ramp.flip(0)).repeat(count, 1)
+    # Outside of the picture there is nothing to blend with.
+    windows[0, : 2 * reach] = (place[: 2 * reach] > reach).double()
+    windows[-1, cell:] = (place[cell:] < cell + reach).double()
+    return windows
 
 
 class MotionLifting:
@@ -211,8 +231,7 @@ class MotionLifting:
             predicted = torch.zeros_like(samples[:count])
             for frame in range(count):
                 for even, weight, vector in self._references(level, frame):
-                    warped = Warp(vector, plane, samples)(samples[even])
-                    predicted[frame] += warped * _spread(weight.to(a), plane.cell)
+                    predicted[frame] += Warp(vector, weight, plane, samples)(samples[even])
             prediction[:, plane.channels] = plane.pack(predicted)
         return prediction
 
@@ -224,10 +243,9 @@ class MotionLifting:
             weights = torch.zeros_like(total)
             for frame in range(len(h)):
                 for even, weight, vector in self._references(level, frame):
-                    warp = Warp(vector, plane, samples)
-                    share = _spread(weight.to(h), plane.cell)
-                    total[even] += warp.adjoint(samples[frame] * share)
-                    weights[even] += warp.adjoint(share)
+                    warp = Warp(vector, weight, plane, samples)
+                    total[even] += warp.adjoint(samples[frame])
+                    weights[even] += warp.adjoint(torch.ones_like(samples[frame]))
             update[:, plane.channels] = plane.pack(total / (1 + weights.clamp(min=0)))
         return update
 
@@ -240,6 +258,12 @@ class MotionLifting:
         energy = synthesis_energy([(WEIGHTS[0][mode], WEIGHTS[1][mode]) for mode in modes])
         energy[0] = energy[0].mean()
         return _spread(energy.sqrt()[:, None].to(subbands), (CELL // 2, CELL // 2))
+
+
+def to_cells(samples: Tensor, cell: tuple[int, int]) -> Tensor:
+    """[..., H, W] to [..., rows * columns, height, width of a cell]."""
+    blocks = samples.unflatten(-1, (-1, cell[1])).unflatten(-3, (-1, cell[0]))
+    return blocks.transpose(-3, -2).flatten(-4, -3)
 
 
 def _spread(cells: Tensor, cell: tuple[int, int]) -> Tensor:
