@@ -179,9 +179,9 @@ def _explanation(count: int) -> list[str]:
             f"BD-rate in PSNR-Y over {count} points of each row, whole files; positive is worse."
         ]
     return [
-        "Bits more at the same quality (PSNR 6:1:1), whole files; positive is worse. A row has one",
-        "point: (difference of bpp + lambda x that of the mean squared error) / bpp, since lambda is",
-        "the slope of the curve there. Of large changes this is a rough figure.",
+        "Bits more at the same quality (PSNR 6:1:1), whole files; positive is worse. A row has",
+        "one point: (difference of bpp + lambda x that of the mean squared error) / bpp, since",
+        "lambda is the slope of the curve there. For large changes this is a rough figure.",
     ]
 
 
