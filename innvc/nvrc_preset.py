@@ -31,7 +31,7 @@ def make(
         learn=("field",),
         batch_frames=2,
         crop=480,
-        rate=0.3,
+        rate=1.0,
         warm_up=0.03,
         parameter_every=8,
         learn_steps=True,
@@ -58,7 +58,7 @@ def _field(clip: Clip, lambda_: float) -> FieldConfig:
     """
     width = _width(clip, lambda_)
     depth = 1 if width < 48 else 2
-    time = max(1, clip.frames // 2 if clip.frames <= 64 else clip.frames // 3)
+    time = min(clip.frames, max(4, clip.frames // (4 if clip.frames <= 64 else 3)))
     rows, columns = -(-clip.height // 16), -(-clip.width // 16)
     finest = 2
     while finest and 4 * time * (rows * columns << 2 * finest) > LARGEST_GRID:
