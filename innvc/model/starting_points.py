@@ -33,7 +33,7 @@ STARTING_POINTS = {
     2: StartingPoint(
         "start2.npz",
         ("yuv", 1, 1),
-        "f46400181bea125b24492238eb935dad1d5d675f4dbcfa6e8f63cb36face1652",
+        "8d02de170e429f2e56c7ea5a98b8738af488aa718497a40c4d5ef945837b23c9",
     ),
 }
 NEWEST = max(STARTING_POINTS)
