@@ -79,7 +79,7 @@ class SegmentEncoder:
             keys=key_packets(sizes, header.keyint),
             pts=[f.pts for f in frames if f.pts is not None],
         )
-        subbands = [group.subbands for group in self.groups]
+        subbands = [group.subbands.to(self.device) for group in self.groups]
         # A transform that is not fitted is applied once.
         packets = [self._latent(s) for s in subbands] if self.fixed else subbands
         self.data = SegmentData(packets, self.segment.keys, 1 if self.fixed else self.model.stride)
@@ -95,7 +95,9 @@ class SegmentEncoder:
             frames, lifter = self._latent(self.packed) / steps, Still
 
         def latent(subbands: Tensor) -> Tensor:
-            return self._latent(subbands) / steps if header.model.motion else subbands
+            if not header.model.motion:
+                return subbands
+            return self._latent(subbands.to(self.device)) / steps
 
         longest = settings.gop or header.model.gop
         groups = choose_groups(
@@ -110,7 +112,7 @@ class SegmentEncoder:
         planes = planes_of(self.model.packed_planes)
         octaves = dict(zip(self.model.planes, self.model.step_offset.tolist(), strict=True))
         steps = [2.0 ** octaves[plane] for plane in dict.fromkeys(self.model.packed_planes)]
-        return GroupSearch(frames, planes, steps)
+        return GroupSearch(frames.cpu(), planes, steps)
 
     def _pack(self, frames: Sequence[Frame]) -> Tensor:
         form = pixel_format(self.header.pix_fmt)

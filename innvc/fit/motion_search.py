@@ -192,7 +192,7 @@ class GroupSearch:
         vector = np.zeros((len(b), 2, 2, rows, columns), np.int16)
         joint = np.zeros_like(vector)
         cost = np.full((len(b), 4, rows, columns), np.inf, np.float32)
-        rate = 0.3 * self.steps[0] / gain
+        rate = 0.6 * self.steps[0] / gain
         for p in range(len(b)):
             target, near = targets[p], references[p : p + 2]
             searches = [Search(target, reference, luma, rate) for reference in near]
