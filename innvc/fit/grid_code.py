@@ -18,7 +18,7 @@ from innvc.model.prior import WEIGHT_BITS
 
 COARSEST_SHIFT = 6  # of the weights' steps that are tried
 LEAST_NONZERO = 1000  # values of a level for which its context model is fitted
-CROP = (64, 32, 32)  # T, H, W that a step of that fit sees
+CROP = (32, 24, 24)  # T, H, W that a step of that fit sees
 
 
 def choose_grids(

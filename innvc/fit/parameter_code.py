@@ -213,11 +213,12 @@ def _table(symbols: np.ndarray) -> int:
 
 def _smooth(data: np.ndarray, prices: np.ndarray) -> np.ndarray:
     """The path [n] of least costs [n, states] plus prices [states, states] of its steps."""
-    total, back = data[0], []
+    total, back, states = data[0], [], np.arange(data.shape[1])
+    prices = np.ascontiguousarray(prices.T)
     for row in data[1:]:
-        options = total[:, None] + prices
-        back.append(options.argmin(0))
-        total = options.min(0) + row
+        options = total + prices
+        back.append(options.argmin(1))
+        total = options[states, back[-1]] + row
     path = [int(total.argmin())]
     for pointers in reversed(back):
         path.append(int(pointers[path[-1]]))
