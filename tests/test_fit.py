@@ -218,7 +218,7 @@ def test_the_rate_of_the_parameters_is_that_of_the_file(size, learn_steps):
     record = parameters.write_record(coded, model)
     for kind, bits in estimate.items():
         real = 8 * len(getattr(record, kind))
-        assert float(bits) == pytest.approx(real, rel=0.05, abs=150), kind
+        assert bits.item() == pytest.approx(real, rel=0.05, abs=150), kind
     again = InnvcModel(config, SampleLayout("yuv", 1, 1), 0)
     parameters.read_record(record, again)
     decoded = dict(again.named_parameters())

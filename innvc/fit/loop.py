@@ -252,7 +252,7 @@ def fit(
         nonlocal searches
         search = share >= (searches + 1) / (most + 1)
         searches += search
-        found = quantiser.rates(axes=search)
+        found = quantiser.rates(axes=search, tables=step % 8 == 0)
         return {kind: bits / samples for kind, bits in found.items()}
 
     began, step, share = time.monotonic(), 0, 0.0

@@ -61,21 +61,28 @@ class _Price(torch.autograd.Function):
         return gradient * slope, gradient * along if ctx.needs_input_grad[1] else None, None, None
 
 
-def tensor_bits(x: Tensor, offsets: np.ndarray | None, tables: tuple[int, ...]) -> Tensor:
+def tensor_bits(x: Tensor, offsets: Tensor | None, tables: tuple[int, ...]) -> Tensor:
     """Bits of the elements of a tensor.
 
     Args:
         x: Numbers of steps, not rounded, [n].
-        offsets: Of the table indexes, [n] or None.
+        offsets: Of the table indexes, integers [n]; None is 0.
         tables: Of symbols, or of signs and magnitudes.
     """
-    if offsets is None:
-        kinds, row = np.zeros(1, np.int64), torch.zeros((), dtype=torch.long, device=x.device)
-    else:
-        kinds, places = np.unique(offsets, return_inverse=True)
-        row = torch.from_numpy(places).to(x.device)
-    prices, slopes = (torch.from_numpy(p).to(x.device) for p in price_rows(tables, kinds))
+    least = most = 0
+    row = torch.zeros((), dtype=torch.long, device=x.device)
+    if offsets is not None and len(offsets):
+        least, most = int(offsets.min().clamp(min=-LEVELS)), int(offsets.max().clamp(max=LEVELS))
+        row = (offsets.clamp(-LEVELS, LEVELS) - least).long()
+    rows = price_rows(tables, np.arange(least, most + 1))
+    prices, slopes = (torch.from_numpy(p).to(x.device) for p in rows)
     return _Price.apply(x, row, prices, slopes).sum()
+
+
+def rare_table(count: int) -> int:
+    """The table for a tensor of `count` elements of which none has moved yet: one might."""
+    ones = _prices()[0][:, 1]
+    return int(np.argmax(ones <= np.log2(max(2, count)) + 2))
 
 
 def grid_bits(

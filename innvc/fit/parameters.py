@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from innvc.bitstream.vectors import vector_bits
 from innvc.bitstream.weights import Axes, CodedTensor
 from innvc.fit.grid_code import changes_of, choose_grids, fit_priors, with_scales
 from innvc.fit.parameter_code import choose, choose_tables, plain_header
-from innvc.fit.parameter_rate import grid_bits, tensor_bits
+from innvc.fit.parameter_rate import grid_bits, rare_table, tensor_bits
 from innvc.fit.step_sizes import StepSizes
 from innvc.model.grid_prior import GridPrior, activity
 from innvc.model.model import kind_of
@@ -72,7 +72,14 @@ def exponent_of(name: str) -> int:
 # Learning rates of quantisation steps (quarters of an octave), and context models.
 STEP_RATE = 0.1
 PRIOR_RATE = 0.003
-REFRESH = 8  # rates between two searches for tables
+
+
+class _Code(NamedTuple):
+    """How the fit sees the code of a tensor; bits of what is neither an element nor a step."""
+
+    tables: tuple[int, ...]
+    scale_axes: Axes
+    header: float
 
 
 class GridModel:
@@ -116,9 +123,8 @@ class ParameterQuantiser:
             for name, p in self.learned.items()
         }
         self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
-        self.codes: dict[str, tuple[tuple[int, ...], Axes]] = {}
-        self.unmoved: set[str] = set()  # tensors at their start
-        self._counted = 0
+        self.codes: dict[str, _Code] = {}
+        self.places: dict[tuple[str, str], Tensor] = {}  # rows and columns of elements
 
     def groups(self, rate: float, steps: int = 1000) -> list[dict[str, object]]:
         """Optimiser groups: the learning rate is a share of each parameter's step.
@@ -151,29 +157,22 @@ class ParameterQuantiser:
             for name in self.learned
         }
 
-    def rates(self, axes: bool = False) -> dict[str, Tensor]:
+    def rates(self, axes: bool = False, tables: bool = True) -> dict[str, Tensor]:
         """Bits of the parameters by kind: what the real coder takes, differentiable.
 
         Args:
             axes: First look for the offsets of rows and columns that take the least bits.
+            tables: First look for the tables that do.
         """
-        if axes or self._counted % REFRESH == 0:
+        if axes or tables or not self.codes:
             self._choose(axes)
-        self._counted += 1
         totals = {kind: torch.zeros(()) for kind in KINDS}
         for name, parameter in self.learned.items():
             if name in self.grids:
                 continue
-            step_axes = self.steps[name].axes()
-            if not self.codes[name][0]:
-                continue
-            tables, scale_axes = self.codes[name]
-            matrix, offsets, header = self.matrices[name], None, plain_header(len(tables) > 1)
-            if step_axes or scale_axes:
-                offsets = scale_axes.at(matrix) - step_axes.at(matrix)
-                header += vector_bits(scale_axes.rows) + vector_bits(scale_axes.columns)
-            bits = tensor_bits(self._elements(name), offsets, tables) + self.steps[name].bits()
-            bits = bits + (1.0 if name in self.unmoved else header)
+            code = self.codes[name]
+            bits = tensor_bits(self._elements(name), self._table_offsets(name), code.tables)
+            bits = bits + self.steps[name].bits() + code.header
             kind = kind_of(name)
             totals[kind] = totals[kind].to(parameter.device) + bits
         coarser = None
@@ -186,6 +185,21 @@ class ParameterQuantiser:
             totals["grid"] = totals["grid"].to(size.device) + bits + self.steps[name].bits()
             totals["grid"] = totals["grid"] + grid.header
         return totals
+
+    def _table_offsets(self, name: str) -> Tensor | None:
+        """Offsets of the table index of the coded elements."""
+        scales, steps = self.codes[name].scale_axes, self.steps[name].axes()
+        matrix, total = self.matrices[name], None
+        for axis, places in (("rows", matrix.row_of), ("columns", matrix.column_of)):
+            parts = [getattr(axes, axis) for axes in (scales, steps)]
+            if any(part.any() for part in parts):
+                scale, step = (part if part.size else np.zeros((), np.int64) for part in parts)
+                device = self.learned[name].device
+                if (name, axis) not in self.places:
+                    self.places[name, axis] = torch.from_numpy(places).to(device)
+                offsets = torch.from_numpy(scale - step).to(device)[self.places[name, axis]]
+                total = offsets if total is None else total + offsets
+        return total
 
     def _elements(self, name: str) -> Tensor:
         """The coded elements of a tensor in steps, not rounded."""
@@ -215,17 +229,21 @@ class ParameterQuantiser:
             if name in self.grids:
                 continue
             values, matrix = self._integers(name), self.matrices[name]
-            size = self.steps[name]
-            (self.unmoved.discard if values.any() else self.unmoved.add)(name)
-            known = self.codes.get(name, ((), Axes()))[1]
-            if axes and values.any():
+            size, known = self.steps[name], Axes()
+            if not values.any():
+                self.codes[name] = _Code((rare_table(len(values)),), known, 1.0)
+                continue
+            if axes:
                 code = choose(values, matrix, size.index, size.axes())
-                self.codes[name] = code.tables, code.scale_axes
-            elif values.size:
-                tables = choose_tables(values, matrix, size.axes(), known)
-                self.codes[name] = tables, known
+                tables, known = code.tables, code.scale_axes
             else:
-                self.codes[name] = (), Axes()
+                if name in self.codes:
+                    known = self.codes[name].scale_axes
+                tables = choose_tables(values, matrix, size.axes(), known)
+            header = plain_header(len(tables) > 1)
+            if known:
+                header += vector_bits(known.rows) + vector_bits(known.columns)
+            self.codes[name] = _Code(tables, known, header)
 
     @torch.no_grad()
     def coded(self, model: nn.Module) -> dict[str, CodedTensor | CodedGrid]:
