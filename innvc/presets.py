@@ -122,14 +122,14 @@ def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """The shipped transform; the prior's tables are fitted."""
     learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=60, learn=learn, straight_through=0.3, rate=0.3)
+    fit = FitConfig(steps=25, learn=learn, straight_through=0.3, rate=0.3)
     return _transform(clip), fit
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """As fast, for longer."""
     learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=150, learn=learn, straight_through=0.3, rate=0.3)
+    fit = FitConfig(steps=60, learn=learn, straight_through=0.3, rate=0.3)
     return _transform(clip), fit
 
 
