@@ -88,8 +88,10 @@ def test_groups_and_keys(tmp_path, frames, gop, keyint):
     sizes = segment.sizes
     assert sum(sizes) == frames and max(sizes) <= (gop or 16)
     if gop:
-        whole = min(gop, keyint)
-        assert len(sizes) == -(-frames // whole) and max(sizes) - min(sizes) <= 1
+        intervals = [min(keyint, frames - first) for first in range(0, frames, keyint)]
+        assert len(sizes) == sum(-(-length // gop) for length in intervals)
+        if frames <= keyint:
+            assert max(sizes) - min(sizes) <= 1
     # From one key packet to the next are at most `keyint` frames.
     starts = [*(segment.starts()[key] for key in segment.keys), frames]
     assert all(b - a <= keyint for a, b in zip(starts, starts[1:], strict=False))
