@@ -32,7 +32,7 @@ def file(tmp_path_factory):
         frames.append(Frame([np.ascontiguousarray(p) for p in planes]))
     frames = [*frames, *frames[::-1], *frames, frames[-1]]
     source = write_clip(folder / "street.mkv", frames)
-    options = ["--model", "nvrc", "--lambda", "0.02", "--steps", "200", "--json", "--quiet"]
+    options = ["--model", "nvrc", "--lambda", "0.02", "--steps", "100", "--json", "--quiet"]
     process = innvc("encode", source, "-o", folder / "a.innv", *options)
     assert process.returncode == 0, process.stderr
     return source, frames, folder / "a.innv", json.loads(process.stdout)
