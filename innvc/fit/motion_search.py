@@ -33,6 +33,7 @@ from innvc.model.subbands import low_counts
 
 REACH = 12  # of the full search, in samples of a quarter of the size
 MODE_BITS = (4.0, 1.0, 2.0, 0.0)  # a guess, by mode
+UNLIKE_BITS = 3.0  # a guess, for each neighbour of another mode
 
 
 def coefficient_cost(x: Tensor) -> Tensor:
@@ -153,11 +154,30 @@ class LevelSearch:
         cost = self.cost[first : first + count].copy()
         if open_end:
             cost[-1, [AFTER, BOTH]] = np.inf
-        mode = cost.argmin(1).astype(np.uint8)
+        mode = smooth_modes(cost)
         both = (mode == BOTH)[:, None, None]
         part = slice(first, first + count)
         vector = np.where(both, self.joint[part], self.vector[part])
         return LevelMotion(mode, vector * used(mode)[:, :, None])
+
+
+def smooth_modes(cost: np.ndarray) -> np.ndarray:
+    """The modes of least cost where a mode unlike a neighbour's costs bits (iterated conditional).
+
+    Args:
+        cost: Bits [P, 4, rows, columns].
+    """
+    mode = cost.argmin(1)
+    i, j = np.indices(mode.shape[1:])
+    for turn in range(4):
+        padded = np.pad(mode, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
+        near = np.stack(
+            [padded[:, 1:-1, :-2], padded[:, 1:-1, 2:], padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]]
+        )
+        unlike = (near[:, :, None] != np.arange(4)[:, None, None]) & (near[:, :, None] >= 0)
+        better = (cost + UNLIKE_BITS * unlike.sum(0)).argmin(1)
+        mode = np.where((i + j) % 2 == turn % 2, better, mode)
+    return mode.astype(np.uint8)
 
 
 class GroupSearch:
