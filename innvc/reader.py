@@ -175,25 +175,27 @@ class VideoReader(Sequence[Frame]):
             self._segment, self._packet, self._low = segment, -1, None
         if packet == self._packet:
             return
+        values = None
+        if self._only != "field":
+            self._pass_to(segment, packet)
         coded = self._reader.packet(segment, packet)
+        if self._only != "field":
+            decoded = self._decoder.symbols(coded, self._previous(packet), self._layers)
+            self._low, values = (packet, decoded.low), decoded.values
         motion = self._decoder.motion(coded.motion, coded.subbands)
-        if self._only == "field":
-            self._frames, self._packet = self._decoder.frames(packet, None, motion), packet
-            return
-        record = self._reader.segment(segment)
-        key = record.key_before(packet)
+        self._frames = self._decoder.frames(packet, values, motion, self._only != "latent")
+        self._packet = packet
+
+    def _pass_to(self, segment: int, packet: int) -> None:
+        """Decodes the low-pass frames that a packet's context goes back to."""
+        assert self._decoder is not None
+        key = self._reader.segment(segment).key_before(packet)
         known = -1 if self._low is None else self._low[0]
-        first = known + 1 if key <= known < packet else key
-        for number in range(first, packet):
-            # Packets on the way are needed for their low-pass context only.
+        for number in range(known + 1 if key <= known < packet else key, packet):
             passed = self._decoder.symbols(
                 self._reader.packet(segment, number), self._previous(number), self._layers, 1
             )
             self._low = (number, passed.low)
-        decoded = self._decoder.symbols(coded, self._previous(packet), self._layers)
-        self._low = (packet, decoded.low)
-        self._frames = self._decoder.frames(packet, decoded.values, motion, self._only != "latent")
-        self._packet = packet
 
     def _load_picture(self, segment: int, packet: int) -> None:
         """Computes a packet's frames from the field, which is the whole model."""

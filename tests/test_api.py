@@ -120,7 +120,7 @@ def test_segments(segments):
         with innvc.open(encoded) as reader:
             for index in order:
                 assert same([reader[index]], [every[index]])
-    assert innvc.verify(encoded) == 4 + 4 + 4  # 11 frames are groups of 4, 4, 2, 1
+    assert innvc.verify(encoded) == 4 + 4 + 3  # 11 frames are groups of 3, 4, 4
 
 
 def test_frames_across_segments(segments, tmp_path):
