@@ -142,7 +142,7 @@ def _compact(clip: Clip) -> tuple[ModelConfig, FitConfig]:
         mask=(0.1, 0.4),
         crop=96,
         batch_frames=8,
-        parameter_every=8,
+        learn_steps=True,
     )
     return config, fit
 
@@ -156,7 +156,7 @@ def _slow(clip: Clip) -> tuple[ModelConfig, FitConfig]:
         learn=("prior", "step", "backbone", "field"),
         mask=(0.05, 0.25),
         crop=256,
-        parameter_every=8,
+        learn_steps=True,
     )
     return config, fit
 
@@ -213,6 +213,7 @@ def _paper(clip: Clip) -> tuple[ModelConfig, FitConfig]:
         mask=(0.4, 0.8),
         crop=480,
         parameter_every=8,
+        learn_steps=True,
     )
     return config, fit
 

@@ -96,7 +96,7 @@ def parts(request, street, tmp_path_factory):
     file = folder / "a.innv"
     switches = {"residual": request.param == "residual", "coupling": False, "motion": False}
     steps = 20 if switches["residual"] else 10
-    package.encode(street[0], file, preset="slow", steps=steps, gop=4, lambda_=0.02, **switches)
+    package.encode(street[0], file, preset="slow", steps=steps, gop=4, lambda_=5.0, **switches)
     decoded = {}
     for part in ("field", "latent"):
         process = innvc("decode", file, "-o", folder / f"{part}.mkv", "--only", part, "--quiet")

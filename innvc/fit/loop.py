@@ -246,13 +246,16 @@ def fit(
     crop = max(1, round(config.crop / (model.stride * model.config.packing)))
     distortion_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
     rate_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
+    # A search for tables takes time with the elements: about as long as a few steps of the fit.
+    elements = sum(p.numel() for p in quantiser.learned.values())
+    refresh = 8 * max(1, elements >> 18)
     searches, most = 0, SEARCHES if config.learn_steps else 1
 
     def rates() -> dict[str, Tensor]:
         nonlocal searches
         search = share >= (searches + 1) / (most + 1)
         searches += search
-        found = quantiser.rates(axes=search, tables=step % 8 == 0)
+        found = quantiser.rates(axes=search, tables=step % refresh == 0)
         return {kind: bits / samples for kind, bits in found.items()}
 
     began, step, share = time.monotonic(), 0, 0.0
