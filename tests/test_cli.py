@@ -189,7 +189,7 @@ BAD = [
     (2, f"{ENCODE} --time -5s"),
     (2, f"{ENCODE} --time soon"),
     (2, f"{ENCODE} --time nan"),
-    (2, f"{ENCODE} --gop 3"),
+    (2, f"{ENCODE} --gop 17"),
     (2, f"{ENCODE} --gop 32"),
     (2, f"{ENCODE} --keyint 0"),
     (2, f"{ENCODE} --frames 5"),
