@@ -55,6 +55,7 @@ VARIANTS = (
     Variant("no modulation", ("--no-modulation",), paper="+32.4 %"),
     Variant("residual", ("--residual",), paper="+25.8 %"),
     Variant("no couplings", ("--no-coupling",)),
+    Variant("no intra prediction", ("--no-intra",)),
     Variant("no motion", ("--no-motion",)),
     Variant("analytic start", ("--start", "0")),
     Variant("no channel contexts", ("--no-context",), against="analytic start"),

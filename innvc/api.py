@@ -46,6 +46,7 @@ def encode(
     base: str | None = None,
     coupling: bool = True,
     context: bool = True,
+    intra: bool = True,
     motion: bool = True,
     start: int | None = None,
     device: str = "auto",
@@ -73,8 +74,8 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, motion, start: Parts of the method,
-            turned off or replaced for ablations; see `switches.Switches`.
+        mask, modulation, residual, base, coupling, context, intra, motion, start: Parts of the
+            method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
@@ -95,7 +96,9 @@ def encode(
     from innvc.presets import PRESETS
     from innvc.switches import Switches
 
-    switches = Switches(model, mask, modulation, residual, base, coupling, context, motion, start)
+    switches = Switches(
+        model, mask, modulation, residual, base, coupling, context, intra, motion, start
+    )
     switches.check()
     if model == "nvrc" and gop is not None:
         raise UsageError("The model nvrc has no groups of frames.", "Leave out --gop or --model.")

@@ -114,6 +114,14 @@ def encode(
             rich_help_panel=ABLATION,
         ),
     ] = False,
+    no_intra: Annotated[
+        bool,
+        typer.Option(
+            "--no-intra",
+            help="Low-pass frames without prediction from decoded neighbours.",
+            rich_help_panel=ABLATION,
+        ),
+    ] = False,
     no_motion: Annotated[
         bool,
         typer.Option(
@@ -157,6 +165,7 @@ def encode(
             base=base,
             coupling=not no_coupling,
             context=not no_context,
+            intra=not no_intra,
             motion=not no_motion,
             start=start,
             device=device,

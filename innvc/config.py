@@ -35,6 +35,8 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     hidden: Count = 0  # ReLU units for each channel group of the masked convolution; 0 is none
     reach: Count = 0  # first groups whose values at the 4 neighbours predict means; 0 is none
     halves: Count = 0  # first groups coded as a checkerboard, in two passes; 0 is none
+    # Units of the value and of the scale network of low-pass frames in half-size blocks; 0 is none.
+    intra: tuple[Count, Count] = (0, 0)
 
 
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from innvc.bitstream import motion, parameters
 from innvc.bitstream.header import HeaderRecord
+from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.errors import VerificationError
@@ -66,6 +67,9 @@ class SegmentDecoder:
         self.model = InnvcModel(header.model, layout, header.step_base)
         parameters.read_record(record, self.model)
         self.prior = ExactPrior(copy.deepcopy(self.model.prior).to(device), header.model.layers)
+        self.intra = None
+        if self.model.intra is not None:
+            self.intra = ExactIntra(copy.deepcopy(self.model.intra).to(device))
         self.model.requires_grad_(False).to(device)
         if exact:
             self.model.double()
@@ -104,6 +108,7 @@ class SegmentDecoder:
             packet.subbands,
             self.size,
             None if key else previous,
+            intra=self.intra if packet.intra else None,
             data=data,
             subbands=subbands,
         )
@@ -143,21 +148,36 @@ class SegmentDecoder:
             return lifting.Haar()
         return MotionLifting(found, planes_of(self.model.packed_planes))
 
+    def _half(self, half: bool) -> Tensor | None:
+        return torch.ones(1, dtype=torch.bool, device=self.device) if half else None
+
     @torch.no_grad()
-    def analyse(self, number: int, frames: Tensor, found: Motion | None) -> Tensor:
-        """Latent of a packet's packed frames [G, C, H, W], in steps: what the encoder quantises."""
+    def analyse(
+        self, number: int, frames: Tensor, found: Motion | None, intra: bool = False
+    ) -> Tensor:
+        """Latent of a packet's packed frames [G, C, H, W], in steps: what the encoder quantises.
+
+        Args:
+            intra: The low-pass frame is in half-size blocks.
+        """
         subbands = lifting.forward(frames.to(self.device, self.dtype), self._lifting(found))
         latents = []
         for j, subband in enumerate(subbands):
             window = self.window(number, j)
             condition = self.model.condition(window)
-            latent = self.model.analysis(subband[None], self.matrices, condition)
+            half = self._half(intra and j == 0)
+            latent = self.model.analysis(subband[None], self.matrices, condition, half)
             latents.append(latent / self.model.steps(window.level))
         return torch.cat(latents)
 
     @torch.no_grad()
     def frames(
-        self, number: int, values: Tensor | None, found: Motion | None, field: bool = True
+        self,
+        number: int,
+        values: Tensor | None,
+        found: Motion | None,
+        intra: bool = False,
+        field: bool = True,
     ) -> list[Frame]:
         """Frames of a packet.
 
@@ -165,6 +185,7 @@ class SegmentDecoder:
             number: Of the packet.
             values: Its latent [G, C, H, W] in sixteenths of a step; None is zero: the field alone.
             found: Its motion.
+            intra: Its low-pass frame is in half-size blocks.
             field: False leaves the field out: the latent alone (paper figure 4).
         """
         if values is None:
@@ -175,7 +196,8 @@ class SegmentDecoder:
             window = self.window(number, j)
             latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level)
             condition = self.model.condition(window) if field else Condition()
-            subbands.append(self.model.synthesis(latent, self.matrices, condition))
+            half = self._half(intra and j == 0)
+            subbands.append(self.model.synthesis(latent, self.matrices, condition, half))
         packed = lifting.inverse(torch.cat(subbands), self._lifting(found)).cpu().numpy()
         header = self.header
         stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames

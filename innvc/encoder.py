@@ -11,6 +11,7 @@ from torch import Tensor
 
 from innvc.bitstream import parameters
 from innvc.bitstream.header import HeaderRecord
+from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
@@ -18,13 +19,15 @@ from innvc.decoder import SegmentDecoder, layout_of, reproducible_arithmetic
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.loop import Progress, fit
-from innvc.fit.motion_search import GroupSearch
+from innvc.fit.motion_search import GroupSearch, coefficient_cost
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
 from innvc.model.motion import planes_of
 from innvc.model.quantisation import RateAwareRounding
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
+
+INTRA_COST = 0.7  # of what a low-pass frame costs without prediction, that time must stay below
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,13 @@ class SegmentEncoder:
             pts=[f.pts for f in frames if f.pts is not None],
         )
         subbands = [group.subbands.to(self.device) for group in self.groups]
+        self.intra = self._choose_intra([s[:1] for s in subbands])
         # A transform that is not fitted is applied once.
-        packets = [self._latent(s) for s in subbands] if self.fixed else subbands
-        self.data = SegmentData(packets, self.segment.keys, 1 if self.fixed else self.model.stride)
+        packets = subbands
+        if self.fixed:
+            packets = [self._latent(s, i) for s, i in zip(subbands, self.intra, strict=True)]
+        stride = 1 if self.fixed else self.model.stride
+        self.data = SegmentData(packets, self.segment.keys, stride, self.intra)
 
     @torch.no_grad()
     def _choose_groups(self) -> list[Group]:
@@ -121,10 +128,37 @@ class SegmentEncoder:
         return torch.from_numpy(np.stack(packed)).to(self.device)
 
     @torch.no_grad()
-    def _latent(self, frames: Tensor) -> Tensor:
-        """Latent [N, C, H, W] of the starting transform, without field."""
+    def _choose_intra(self, lows: Sequence[Tensor]) -> list[bool]:
+        """Packets whose low-pass frame is predicted in space: those that time predicts worse."""
+        if self.model.intra is None:
+            return [False] * len(lows)
+        chosen = []
+        for number, low in enumerate(lows):
+            in_space = in_time = 0.0
+            if number not in self.segment.keys:
+                gain = (self.segment.sizes[number] / self.segment.sizes[number - 1]) ** 0.5
+                steps = self.model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
+                both = torch.cat([low, low - gain * lows[number - 1]])
+                costs = coefficient_cost(self._latent(both) / steps).sum((1, 2, 3))
+                in_space, in_time = costs.tolist()
+            chosen.append(in_time >= INTRA_COST * in_space)
+        return chosen
+
+    @torch.no_grad()
+    def _latent(self, frames: Tensor, intra: bool = False) -> Tensor:
+        """Latent [N, C, H, W] of the starting transform, without field.
+
+        Args:
+            intra: The first is in half-size blocks.
+        """
         matrices = self.model.backbone.matrices()
-        return torch.cat([self.model.backbone(f[None], matrices) for f in frames])
+        half = torch.ones(1, dtype=torch.bool, device=self.device)
+        return torch.cat(
+            [
+                self.model.backbone(f[None], matrices, half=half if intra and i == 0 else None)
+                for i, f in enumerate(frames)
+            ]
+        )
 
     def _transform_is_fixed(self) -> bool:
         """Whether the fit leaves an orthonormal transform that keeps the planes apart."""
@@ -177,13 +211,17 @@ class SegmentEncoder:
             coded = self.groups[number].motion
             group = self.segment.sizes[number]
             frames = self.packed[start : start + group]
-            latent = decoder.analyse(number, frames, decoder.motion(coded, group)).double()
+            intra = self.intra[number]
+            latent = decoder.analyse(number, frames, decoder.motion(coded, group), intra).double()
+            rounding = _Rounding(latent, self._error_weight(decoder, number), decoder.intra)
             packet = code_packet(
                 decoder.prior,
                 group,
                 decoder.size,
                 None if number in self.segment.keys else low,
-                choose=_Rounding(latent, self._error_weight(decoder, number)),
+                intra=decoder.intra if intra else None,
+                choose=rounding,
+                choose_block=rounding.of_blocks,
             )
             low = packet.low
             yield PacketRecord(
@@ -192,6 +230,7 @@ class SegmentEncoder:
                 lengths=[[len(layer) for layer in layers] for layers in packet.coded],
                 data=b"".join(layer for layers in packet.coded for layer in layers),
                 motion=coded,
+                intra=intra,
             )
 
     @torch.no_grad()
@@ -209,15 +248,35 @@ class _Rounding:
     Args:
         latent: [G, C, H, W] in steps.
         weight: Bits a squared error of one step is worth, [G, C, 1, 1].
+        intra: Of low-pass frames.
     """
 
-    def __init__(self, latent: Tensor, weight: Tensor) -> None:
+    def __init__(self, latent: Tensor, weight: Tensor, intra: ExactIntra | None) -> None:
         self._latent = latent
         self._weight = weight.to(latent.dtype)
         self._round = RateAwareRounding().to(latent.device)
+        if intra is not None:
+            self._round_blocks = RateAwareRounding()
+            self._blocks = intra.layout.blocks(latent[0]).cpu()
+            self._block_weight = intra.layout.blocks(self._weight[0])[:, :1, 0].cpu()
 
     def __call__(self, subband: int, rows: slice, scale: Tensor, mean: Tensor) -> np.ndarray:
-        wanted = self._latent[subband, rows] - mean / 16
-        wanted = wanted.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        symbols = self._round(wanted, scale, self._weight[subband, rows])
-        return symbols.to(torch.int32).cpu().numpy()
+        return self._symbols(
+            self._latent[subband, rows], scale, mean, self._weight[subband, rows], self._round
+        )
+
+    def of_blocks(
+        self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
+    ) -> np.ndarray:
+        """Symbols of channels of some blocks of the low-pass frame."""
+        latent = self._blocks[rows][:, i, j]
+        scales, means = torch.from_numpy(scale), torch.from_numpy(mean)
+        return self._symbols(latent, scales, means, self._block_weight[rows], self._round_blocks)
+
+    @staticmethod
+    def _symbols(
+        latent: Tensor, scale: Tensor, mean: Tensor, weight: Tensor, rounding: RateAwareRounding
+    ) -> np.ndarray:
+        wanted = (latent - mean / 16).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        symbols: np.ndarray = rounding(wanted, scale, weight).to(torch.int32).cpu().numpy()
+        return symbols

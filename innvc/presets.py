@@ -73,12 +73,14 @@ def _switched(
     if not switches.motion:
         config = changed(config, motion=False)
     if not switches.context:
-        prior = changed(config.prior, energy=False, reach=0, halves=0)
+        prior = changed(config.prior, energy=False, reach=0, halves=0, intra=(0, 0))
         config = changed(config, prior=prior, start=0)  # the shipped start has these weights
     if switches.start is not None:
         config = changed(config, start=switches.start)
     if switches.base not in (None, config.base):
         config = _based(config, clip, switches.base)
+    if not config.start or not switches.intra:  # the intra prior is nothing without training
+        config = changed(config, prior=changed(config.prior, intra=(0, 0)))
     return config, fit
 
 
@@ -108,7 +110,7 @@ def default_layers(groups: int) -> tuple[int, ...]:
 def _transform(clip: Clip, **more: object) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
-    prior = PriorConfig(reach=6, halves=12)
+    prior = PriorConfig(reach=6, halves=12, intra=(256, 192))
     newest = starting_points.NEWEST
     return ModelConfig(groups=groups, layers=layers, prior=prior, start=newest, motion=True, **more)
 

@@ -183,7 +183,9 @@ class VideoReader(Sequence[Frame]):
             decoded = self._decoder.symbols(coded, self._previous(packet), self._layers)
             self._low, values = (packet, decoded.low), decoded.values
         motion = self._decoder.motion(coded.motion, coded.subbands)
-        self._frames = self._decoder.frames(packet, values, motion, self._only != "latent")
+        self._frames = self._decoder.frames(
+            packet, values, motion, coded.intra, self._only != "latent"
+        )
         self._packet = packet
 
     def _pass_to(self, segment: int, packet: int) -> None:

@@ -21,6 +21,7 @@ class Switches:
         base: Fixed matrices of the backbone: "dct" or "identity"; None is the preset's.
         coupling: False is a backbone without affine couplings.
         context: False is a prior that does not read earlier channel groups.
+        intra: False codes low-pass frames as details are, without prediction from neighbours.
         motion: False is a lifting without motion compensation.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
             the preset's does not fit begins at 0.
@@ -33,6 +34,7 @@ class Switches:
     base: str | None = None
     coupling: bool = True
     context: bool = True
+    intra: bool = True
     motion: bool = True
     start: int | None = None
 

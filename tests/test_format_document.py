@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import make_clip
+from helpers import make_clip, make_frames, write_clip
 
 import innvc
 from innvc.bitstream import parameters
@@ -245,7 +245,7 @@ def read_level(coder, shape, coarser):
     return value
 
 
-TRAINED = PriorConfig(reach=6, halves=12)
+TRAINED = PriorConfig(reach=6, halves=12, intra=(256, 192))
 MATRICES = {
     f"prior.{name}"
     for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")
@@ -326,7 +326,101 @@ class Prior:
         return index, np.clip((m + 512) // 1024, -LIMIT, LIMIT)
 
 
-def decode_packet(prior, layers, packet, size, before):
+class Intra:
+    """Section 15."""
+
+    def __init__(self, parameters, channels, step_base):
+        for name, value in parameters.items():
+            integers = np.floor(1024 * value.astype(np.float64) + 0.5).astype(np.int64)
+            shape = (len(value), -1) if value.ndim == 3 else value.shape
+            setattr(self, name, integers.reshape(shape).astype(object))
+        self.channels, self.step_base = channels, step_base
+        keys = [sum(c) for c in channels]
+        self.groups = [[e for e, k in enumerate(keys) if k == key] for key in sorted(set(keys))]
+
+    def from_neighbours(self, near, seen, there):
+        """m and s of a block: values and differences [4, E] of its neighbours."""
+        flat = [e for e, (_, v, h) in enumerate(self.channels) if v == h == 0]
+        sides = [near[a] for a in (0, 1) if there[a]]
+        x, average = near.copy(), np.zeros(len(self.channels), dtype=object)
+        for e in flat:
+            average[e] = sum(side[e] for side in sides) // max(1, len(sides))
+            for a in range(4):
+                x[a, e] -= average[e] if there[a] else 0
+        x = x.ravel()
+        f = np.array([min(max(0, n) >> 12, 2**24 - 1) for n in self.enter @ x], dtype=object)
+        g = f + (self.middle @ f) // 2**16
+        g = np.array([min(max(0, n), 2**24 - 1) for n in g], dtype=object)
+        m = (self.linear @ x + self.leave @ g + 2**15) // 2**16 + average
+        u = np.array(
+            [log(min(abs(n), LIMIT)) for n in [*near.ravel(), *seen.ravel()]], dtype=object
+        )
+        w = np.array([max(0, n) // 1024 for n in self.scale_enter @ u + self.scale_bias])
+        s = self.scale_leave @ np.minimum(w, 2**15 - 1) + self.scale_linear @ u
+        s += self.scale_hidden @ np.array([log(n // 32) for n in g], dtype=object)
+        absent = np.array([not t for t in there], dtype=int).astype(object)
+        s += 64 * (self.base - self.step_base * self.slope + self.absent @ absent)
+        return np.clip(m, -LIMIT, LIMIT), s
+
+    def decode(self, coder, rows, columns):
+        """Values [E, rows, columns], and all symbols."""
+        count = len(self.channels)
+        value, difference = np.zeros((2, count, rows, columns), dtype=object)
+        beside = [(0, -1), (-1, 0), (-1, -1), (-1, 1)]
+        found = []
+        for n in range(2 * rows + columns):
+            blocks = [(r, n - 2 * r) for r in range(rows) if 0 <= n - 2 * r < columns]
+            given = []
+            for r, k in blocks:
+                near, seen = np.zeros((2, 4, count), dtype=object)
+                there = [0 <= r + y and 0 <= k + x < columns for y, x in beside]
+                for a, (y, x) in enumerate(beside):
+                    if there[a]:
+                        near[a], seen[a] = value[:, r + y, k + x], difference[:, r + y, k + x]
+                given.append(self.from_neighbours(near, seen, there))
+            for group in self.groups if blocks else []:
+                before, tables, means = slice(0, group[0]), [], []
+                for d in group:
+                    for (r, k), (m, s) in zip(blocks, given, strict=True):
+                        delta = difference[before, r, k]
+                        logs = [log(min(abs(v), LIMIT)) for v in delta]
+                        scale = s[d] + sum(self.scale_within[d, before] * logs)
+                        tables.append(min(max(scale // 2**16, 0), 63))
+                        mean = m[d] + (sum(self.within[d, before] * delta) + 2**15) // 2**16
+                        means.append(min(max(mean, -LIMIT), LIMIT))
+                symbols = coder.call(tables)
+                found += symbols
+                where = [(d, r, k, m[d]) for d in group for (r, k), (m, _) in
+                         zip(blocks, given, strict=True)]  # fmt: skip
+                for (d, r, k, m), q, mean in zip(where, symbols, means, strict=True):
+                    value[d, r, k] = min(max(16 * q + mean, -LIMIT), LIMIT)
+                    difference[d, r, k] = value[d, r, k] - m
+        return value, found
+
+
+def halved(channels, half):
+    """Section 15: [E][2][2] the latent's channel of each coefficient."""
+    place = {c: i for i, c in enumerate(channels)}
+    return [[[place[p, 2 * v + y, 2 * h + x] for x in (0, 1)] for y in (0, 1)] for p, v, h in half]
+
+
+def half_to_whole(channels, half):
+    """Section 15: T / 1024 before it is rounded, by the latents that one coefficient each makes."""
+    matrix, places, sides = block_dct(channels)
+    small, small_places, small_sides = block_dct(half)
+    index = {place: i for i, place in enumerate(places)}
+    result = np.zeros((len(channels),) * 2)
+    for e, row in enumerate(halved(channels, half)):
+        for y, x in itertools.product((0, 1), (0, 1)):
+            picture = np.zeros(len(places))
+            for i, (p, v, h) in enumerate(small_places):
+                n = small_sides[p]
+                picture[index[p, n * y + v, n * x + h]] = small[e, i]
+            result[:, row[y][x]] = matrix @ picture
+    return result
+
+
+def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
     """Section 10: values [frame][channel] as planes, and the checksums of the layers."""
     frames, sums = [], [0] * len(layers)
     groups = np.cumsum([0, *prior.groups]).tolist()
@@ -334,6 +428,20 @@ def decode_packet(prior, layers, packet, size, before):
     while c[-1] > 1:
         c.append(-(-c[-1] // 2))
     for j in range(packet.subbands):
+        if j == 0 and packet.intra:
+            coder = RangeDecoder(packet.layer_slice(0, 0))
+            blocks, symbols = intra.decode(coder, 2 * size[0], 2 * size[1])
+            sums[0] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[0])
+            low = np.zeros((sum(prior.groups), *size), dtype=object)
+            for e, row in enumerate(halved(*whole)):
+                for y, x in itertools.product((0, 1), (0, 1)):
+                    low[row[y][x]] = blocks[e, y::2, x::2]
+            exact = 1024 * half_to_whole(*whole)
+            assert abs(exact - np.floor(exact) - 0.5).min() > 1e-9
+            rounded = np.floor(exact + 0.5).astype(int).astype(object)
+            latent = (np.tensordot(rounded, low, 1) + 512) // 1024
+            frames.append([Plane(v) for v in np.clip(latent, -LIMIT, LIMIT)])
+            continue
         level = next((n for n in range(len(c) - 1, 0, -1) if c[n] <= j < c[n - 1]), 0)
         if level == 0:
             parent, sibling = None, before
@@ -362,15 +470,18 @@ def decode_packet(prior, layers, packet, size, before):
                 frame.extend(planes)
             group += count
         frames.append(frame)
-    return frames, sums
+    values = [[plane.v for plane in frame] for frame in frames]
+    return frames, [list(low), *values[1:]] if packet.intra else values, sums
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gray", "yuv420p"])
 def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
-    source = make_clip(tmp_path / "in.mkv", name, 20, 18, 6)
-    fit = {"preset": "fast", "steps": 12, "gop": 4, "keyint": 256}
-    innvc.encode(source, tmp_path / "a.innv", lambda_=0.5, **fit)
+    moving = name == "gray"  # then the second low-pass frame is predicted in space too
+    frames = make_frames(name, 20, 18, 6) if moving else 6 * make_frames(name, 20, 18, 1)
+    source = write_clip(tmp_path / "in.mkv", frames, name)
+    fit = {"preset": "fast", "steps": 60, "gop": 4, "keyint": 256}
+    innvc.encode(source, tmp_path / "a.innv", lambda_=2.0, **fit)
     with Reader(tmp_path / "a.innv") as reader:
         header, segment = reader.header, reader.segment(0)
         record = reader.parameters(0)
@@ -381,11 +492,16 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
 
     groups = header.model.groups
     of = np.repeat(np.arange(len(groups)), groups)
+    family, shift = ("gray", 0) if name == "gray" else ("yuv", 1)
+    whole = dct_channels(family, shift), dct_channels(family, shift, 8)
+    of_half = np.array([sum(c) for c in whole[1]])
     values = {n: p.detach().numpy().copy() for n, p in start.items()}
     for kind in ("side", "weights"):
         coder = RangeDecoder(getattr(record, kind))
         for tensor in [n for n in values if kind_of(n) == kind]:
             chosen = np.ones(values[tensor].shape, bool)
+            if tensor.endswith("within"):
+                chosen &= np.less.outer(of_half, of_half).T
             if tensor in MATRICES:
                 rows, columns = chosen.shape[-2:]
                 limit = of[:rows, None] + ("half" in tensor)
@@ -403,15 +519,18 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, name):
         {n.removeprefix("prior."): v for n, v in values.items() if n.startswith("prior.")},
         *(groups, header.step_base, header.model.prior.reach, header.model.prior.halves),
     )
+    of_intra = {n.removeprefix("intra."): v for n, v in values.items() if n.startswith("intra.")}
+    intra = Intra(of_intra, whole[1], header.step_base)
     before, context = None, None
     for packet in packets:
-        frames, sums = decode_packet(prior, header.model.layers, packet, (2, 2), before)
+        frames, theirs, sums = decode_packet(
+            prior, header.model.layers, packet, (2, 2), before, intra, whole
+        )
         assert sums == packet.symbols_crc
         ours = decoder.symbols(packet, context)
-        theirs = np.array([[plane.v for plane in frame] for frame in frames]).astype(float)
-        assert np.array_equal(theirs, ours.values.numpy())
+        assert np.array_equal(np.array(theirs).astype(float), ours.values.numpy())
         before, context = frames[0], ours.low
-    assert len(packets) == 2
+    assert [packet.intra for packet in packets] == [True, moving]
 
 
 AXES = {
@@ -499,9 +618,9 @@ def test_uniform_start_values(name, fan_in):
         assert values[i] == ((raw >> 32) * (2 * limit + 1) >> 32) - limit
 
 
-def dct_channels(family, shift):
-    """Section 12: (plane, v, h) of every channel for four stages at packing 2."""
-    sides = [16] + [16 >> shift if family == "yuv" else 16] * (0 if family == "gray" else 2)
+def dct_channels(family, shift, side=16):
+    """Section 12: (plane, v, h) of every channel for four stages at packing 2, or fewer."""
+    sides = [side] + [side >> shift if family == "yuv" else side] * (0 if family == "gray" else 2)
     channels = [(p, v, h) for p, n in enumerate(sides) for v in range(n) for h in range(n)]
     return sorted(channels, key=lambda c: (sum(c), c))
 
@@ -556,9 +675,20 @@ def test_starting_point_of_another_layout(family, shift):
     )
     model = dict(InnvcModel(config, layout, 0).named_parameters())
     assert len(arrays) > 5
+    half, half_order = dct_channels(family, shift, 8), dct_channels("yuv", 1, 8)
+    small = [(p, min(v, 3 if p else 7), min(h, 3 if p else 7)) for p, v, h in half]
+    rows = [half_order.index(c) for c in small]
+    same = np.array([a == b for a, b in zip(half, small, strict=True)])
     for name, array in arrays.items():
         expected = array
-        if name != "prior.base_level":
+        if name.startswith("intra."):
+            if array.shape[0] == 96:
+                expected = expected[rows]
+                if name in ("intra.leave", "intra.linear", "intra.within"):
+                    expected = (expected.T * same).T
+            if array.shape[-1] == 96 and array.ndim > 1:
+                expected = expected[..., rows] * same
+        elif name != "prior.base_level":
             last = [sum(c) for c in order[:-1]] + [99]  # the group of each, and all
             a = sum(sum(c) <= last[array.shape[-1] - 1] for c in channels)
             expected = array[..., t[:a]]
@@ -583,6 +713,16 @@ def block_dct(channels):
     return matrix, places, sides
 
 
+def pictures(latent, transform):
+    """Planes of coefficients [C, H, W]."""
+    matrix, places, sides = transform
+    samples = np.einsum("cj,chw->jhw", matrix, latent)
+    planes = [np.zeros([size * n for size in latent.shape[1:]]) for n in sides.values()]
+    for (p, y, x), part in zip(places, samples, strict=True):
+        planes[p][y :: sides[p], x :: sides[p]] = part
+    return planes
+
+
 def test_synthesis_without_field(tmp_path):
     """Sections 10 and 13: inverse transform, inverse lifting and rounding, in plain numpy."""
     source = make_clip(tmp_path / "in.mkv", "yuv420p10le", 30, 20, 4)
@@ -594,8 +734,8 @@ def test_synthesis_without_field(tmp_path):
     values = decoder.symbols(packet, None).values.numpy()
     assert len(values) == 4
     parameters_of = {n: p.detach().numpy() for n, p in decoder.model.named_parameters()}
-    channels = dct_channels("yuv", 1)
-    matrix, places, sides = block_dct(channels)
+    assert packet.intra
+    channels, half = dct_channels("yuv", 1), dct_channels("yuv", 1, 8)
     weights, density = (6, 1, 1), (1, 0.25, 0.25)
     frames = []
     for j, v in enumerate(values):
@@ -606,12 +746,14 @@ def test_synthesis_without_field(tmp_path):
         ]
         octaves = octaves + parameters_of["step"] + parameters_of["step_level"][level]
         latent = v / 16 * 2.0 ** octaves[:, None, None]
-        samples = np.einsum("cj,chw->jhw", matrix, latent)
-        rows, columns = latent.shape[1:]
-        planes = [np.zeros((rows * n, columns * n)) for n in sides.values()]
-        for (p, y, x), part in zip(places, samples, strict=True):
-            planes[p][y :: sides[p], x :: sides[p]] = part
-        frames.append(planes)
+        if j == 0:  # half-size blocks
+            small = np.zeros((len(half), 2 * latent.shape[1], 2 * latent.shape[2]))
+            for e, row in enumerate(halved(channels, half)):
+                for y, x in itertools.product((0, 1), (0, 1)):
+                    small[e, y::2, x::2] = latent[row[y][x]]
+            frames.append(pictures(small, block_dct(half)))
+        else:
+            frames.append(pictures(latent, block_dct(channels)))
     low = [np.stack([frame[p] for frame in frames[:1]]) for p in range(3)]
     while len(low[0]) < 4:
         n = len(low[0])

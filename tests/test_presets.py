@@ -61,13 +61,17 @@ def test_the_trained_start_is_unchanged_on_its_own_layout():
     """Mapping by frequency is the identity for 4:2:0, and every chroma format takes from it."""
     from innvc.model.start import analytic_transform
 
-    values, trained = starting_points.load(starting_points.NEWEST)
-    for name, value in starting_points.values_for(starting_points.NEWEST, trained).items():
+    newest = starting_points.NEWEST
+    values, *trained = starting_points.load(newest)
+    taken = starting_points.values_for(newest, *trained)
+    assert taken.keys() == values.keys()
+    for name, value in taken.items():
         assert (value == values[name]).all()
     full = starting_points.values_for(
-        starting_points.NEWEST, analytic_transform("yuv", 0, 0, 2, 4)[1]
+        newest, *(analytic_transform("yuv", 0, 0, 2, stages)[1] for stages in (4, 3))
     )
     assert full["prior.base_slope"].shape[-1] == 768 and full["prior.spectral"].any()
+    assert full["intra.linear"].shape == (192, 4, 192) and full["intra.linear"].any()
 
 
 @pytest.mark.parametrize(

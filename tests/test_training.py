@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parents[1] / "training"
 def test_a_starting_point_is_made(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     import make_samples
+    import train_intra
     import train_start
 
     def run(module, *arguments):
@@ -32,13 +33,20 @@ def test_a_starting_point_is_made(tmp_path, monkeypatch):
         assert frames == 2 and arrays["0"].shape[1] == 384
     options = ["--minutes", 0.05, "--crop", 4, "--rate", 3]
     run(train_start, tmp_path / "samples", *options, "-o", tmp_path / "start.npz")
-    shipped, frequencies = starting_points.load(starting_points.NEWEST)
+    values, frequencies, _ = starting_points.load(starting_points.NEWEST)
+    shipped = {n: v for n, v in values.items() if n.startswith("prior.")}
     with np.load(tmp_path / "start.npz") as found:
         assert sorted(found.files) == sorted(shipped)
         moved = [n for n in shipped if not np.array_equal(found[n], shipped[n] * 1024)]
         assert len(moved) == len(shipped)
         # What a channel predicts in a mirrored picture is mirrored.
         reach = found["prior.reach"].astype(int)
+    options = ["--minutes", 0.05, "--side", 4, "--prior", tmp_path / "start.npz"]
+    run(train_intra, tmp_path / "samples", clip, *options, "-o", tmp_path / "both.npz")
+    with np.load(tmp_path / "both.npz") as both, np.load(tmp_path / "start.npz") as found:
+        assert sorted(both.files) == sorted(values)
+        assert all(np.array_equal(both[n], found[n]) for n in found.files)
+        assert all(both[n].any() for n in both.files)
     channels = dct_channels("yuv", 1)
     for d, (_, v, h) in enumerate(channels):
         for c, (_, v_of, h_of) in enumerate(channels[: reach.shape[2]]):

@@ -89,7 +89,7 @@ class Samples:
         if rng.random() < 0.5:
             x = x[:, self.transposed].transpose(2, 3)
         weight = lambda_ * model.error_shares()[:, None, None] * steps.square()
-        parts = batch.level, batch.parent, batch.sibling, batch.counted, batch.window
+        parts = batch.level, batch.parent, batch.sibling, batch.counted, batch.half, batch.window
         return Batch((x / steps).contiguous(), *parts), weight
 
 

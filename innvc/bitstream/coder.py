@@ -100,8 +100,9 @@ class Decoder:
         for index in np.flatnonzero(counts):
             half = len(tables.frequencies()[index]) // 2 - 1
             run = self._decode(_table_model(int(index)), int(counts[index])) - half
-            for i in np.flatnonzero(run > half):
-                run[i] = self._escape(half)
+            if run.max() > half:
+                for i in np.flatnonzero(run > half):
+                    run[i] = self._escape(half)
             values[position : position + counts[index]] = run
             position += counts[index]
         result = np.empty_like(values)

@@ -149,6 +149,13 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError(f"layers sum to {sum(model.layers)}, groups are {len(model.groups)}")
     if len(model.layers) > MAX_LAYERS:
         raise ValueError(f"{len(model.layers)} layers are more than {MAX_LAYERS}")
+    if any(model.prior.intra) and (
+        not all(model.prior.intra)
+        or model.base != "dct"
+        or model.stages < 2
+        or model.field_role == "picture"
+    ):
+        raise ValueError("a prior of low-pass frames needs units in both networks and base dct")
     if model.field_role == "picture" and (model.coupling or model.start):
         raise ValueError("a field that is the picture has neither coupling nor starting point")
     if len(model.coupling) not in (0, model.stages - 1):
@@ -182,6 +189,7 @@ def _parameter_estimate(model: ModelConfig) -> int:
     total += model.prior.hidden * sum(model.groups)
     total += 4 * sum(model.groups) * sum(model.groups[: model.prior.reach])
     total += 5 * sum(model.groups[: model.prior.halves]) ** 2
+    total += sum(model.prior.intra) * (2 * sum(model.groups) + sum(model.prior.intra))
     field = model.field
     if field is not None:
         time, height, width = field.grid_size

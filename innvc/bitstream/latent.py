@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.intra import BlockChooser, ExactIntra
 from innvc.errors import UnsupportedError
 from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT, Context, second_half
@@ -76,7 +77,9 @@ def code_packet(
     size: tuple[int, int],
     previous: Context | None,
     *,
+    intra: ExactIntra | None = None,
     choose: Chooser | None = None,
+    choose_block: BlockChooser | None = None,
     data: Sequence[Sequence[bytes | memoryview]] | None = None,
     subbands: int | None = None,
 ) -> Packet:
@@ -87,7 +90,8 @@ def code_packet(
         group: Frames of the packet.
         size: Latent height and width.
         previous: Low-pass context of the packet before, None at a key packet.
-        choose: Gives the symbols to code; None decodes.
+        intra: Codes the low-pass frame in half-size blocks, all in layer 0.
+        choose, choose_block: Give the symbols to code; None decodes.
         data: Coded bytes, [subband frame][layer]; may hold only the first layers.
         subbands: How many subband frames to decode, coarse to fine; None is all.
 
@@ -103,6 +107,20 @@ def code_packet(
         parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
         before = previous if j == 0 and previous is not None else none
         current = exact.empty(size)
+        if j == 0 and intra is not None:
+            coded.append([b""] * layers)
+            if layers:
+                block_coder = Encoder() if data is None else Decoder(data[0][0])
+                blocks, symbols = intra.code(block_coder, 2 * size[0], 2 * size[1], choose_block)
+                checksums[0] = zlib.crc32(symbols.astype("<i4").tobytes())
+                half = intra.layout.latent(torch.from_numpy(blocks)[None]).to(exact.device)
+                current = exact.prior.context(intra.merged(half))
+                if isinstance(block_coder, Encoder):
+                    coded[0][0] = block_coder.finish()
+            else:
+                half = current.value
+            done.append(current)
+            continue
         level = torch.tensor([order.level_of(j, group)], device=exact.device)
         coded.append([])
         for k in range(layers):
@@ -134,4 +152,7 @@ def code_packet(
             if isinstance(coder, Encoder):
                 coded[j].append(coder.finish())
         done.append(current)
-    return Packet(torch.cat([c.value for c in done]), done[0], coded, checksums)
+    values = [c.value for c in done]
+    if intra is not None:
+        values[0] = half
+    return Packet(torch.cat(values), done[0], coded, checksums)

@@ -6,12 +6,11 @@ the right are known, for all frames of a lifting level at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.vectors import best_table
+from innvc.bitstream.wavefront import wavefront
 from innvc.errors import CorruptError
 from innvc.model.motion import AFTER, BEFORE, BOTH, VECTOR_LIMIT, Motion, used, zero
 from innvc.model.subbands import low_counts
@@ -81,17 +80,11 @@ def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
     return motion
 
 
-def _wavefront(rows: int, columns: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for step in range(2 * (rows - 1) + columns):
-        i = np.arange(max(0, -(-(step - columns + 1) // 2)), min(rows, step // 2 + 1))
-        yield i, step - 2 * i
-
-
 def _modes(
     coder: Coder, tables: np.ndarray, mode: np.ndarray, vector: np.ndarray, given: bool
 ) -> None:
     """Codes, or decodes into, mode [P, rows, columns]."""
-    for i, j in _wavefront(*mode.shape[1:]):
+    for i, j in wavefront(*mode.shape[1:]):
         left = np.where(j > 0, mode[:, i, j - 1], BEFORE)
         left = np.where((j == 0) & (i > 0), mode[:, i - 1, j], left)
         above = np.where(i > 0, mode[:, i - 1, j], left)
@@ -115,7 +108,7 @@ def _vectors(
     for side in range(2):
         field = np.zeros_like(vector[:, side], dtype=np.int32)
         there = used(mode)[:, side]
-        for i, j in _wavefront(*mode.shape[1:]):
+        for i, j in wavefront(*mode.shape[1:]):
             left = np.where(j > 0, field[:, :, i, j - 1], 0)
             above = np.where(i > 0, field[:, :, i - 1, j], left)
             left = np.where((j == 0) & (i > 0), above, left)

@@ -90,6 +90,8 @@ class PacketRecord(Record, frozen=True):
     data: Coded
     motion: Coded = b""
     """Motion of the lifting; empty is none."""
+    intra: bool = False
+    """The low-pass frame is in half-size blocks, coded by the intra prior, all in layer 0."""
 
     @property
     def subbands(self) -> int:
@@ -118,6 +120,8 @@ class PacketRecord(Record, frozen=True):
             raise ValueError(f"packet {number} does not have the frames that its segment gives it")
         if self.motion and (not header.model.motion or self.subbands == 1):
             raise ValueError(f"packet {number} has motion that its model does not have")
+        if self.intra and not any(header.model.prior.intra):
+            raise ValueError(f"packet {number} needs an intra prior that its model does not have")
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 
@@ -142,4 +146,5 @@ class PacketRecord(Record, frozen=True):
             for layer in range(layers)
         )
         lengths = [row[:layers] for row in self.lengths]
-        return PacketRecord(self.number, self.symbols_crc[:layers], lengths, data, self.motion)
+        crc = self.symbols_crc[:layers]
+        return PacketRecord(self.number, crc, lengths, data, self.motion, self.intra)

@@ -21,6 +21,7 @@ class Batch:
         level: Lifting level of each, [N].
         parent, sibling: Index of each frame's contexts in the batch, -1 for none, [N].
         counted: False for a frame that is only a context, [N].
+        half: True for a low-pass frame in half-size blocks, [N].
         window: Where they lie.
     """
 
@@ -29,6 +30,7 @@ class Batch:
     parent: Tensor
     sibling: Tensor
     counted: Tensor
+    half: Tensor
     window: Window
 
 
@@ -39,13 +41,21 @@ class SegmentData:
         packets: Subband frames [G, C, H, W] of each packet, or their latents.
         keys: Packets that do not read the packet before.
         stride: Samples of a subband frame that a latent position covers.
+        intra: Of each packet, whether its low-pass frame is in half-size blocks; None is no packet.
     """
 
-    def __init__(self, packets: Sequence[Tensor], keys: Sequence[int], stride: int) -> None:
+    def __init__(
+        self,
+        packets: Sequence[Tensor],
+        keys: Sequence[int],
+        stride: int,
+        intra: Sequence[bool] | None = None,
+    ) -> None:
         self.packets = list(packets)
         self.sizes = [len(packet) for packet in packets]
         self.keys = set(keys)
         self.stride = stride
+        self.intra = list(intra) if intra is not None else [False] * len(packets)
         self.frames = sum(self.sizes)
         self.starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
         self.height, self.width = (n // stride for n in packets[0].shape[-2:])
@@ -95,7 +105,7 @@ class SegmentData:
     def assemble(self, chosen: Sequence[int], part: tuple[int, int, int, int]) -> Batch:
         """The batch of given packets and crop."""
         top, left, rows, columns = (n * self.stride for n in part)
-        frames, parent, sibling, counted = [], [], [], []
+        frames, parent, sibling, counted, half = [], [], [], [], []
         low = -1  # batch index of the low-pass before
         window = self.window(chosen, part)
         if chosen[0] not in self.keys and chosen[0] > 0:
@@ -107,6 +117,7 @@ class SegmentData:
             )
             frames.append(self.packets[chosen[0] - 1][:1])
             parent, sibling, counted, low = [-1], [-1], [False], 0
+            half.append(self.intra[chosen[0] - 1])
         for p in chosen:
             offset = len(parent)
             size = self.sizes[p]
@@ -118,6 +129,7 @@ class SegmentData:
                 else:
                     sibling.append(-1 if side is None else offset + side)
                 counted.append(True)
+                half.append(self.intra[p] and j == 0)
             low = offset
             frames.append(self.packets[p])
         cropped = [f[:, :, top : top + rows, left : left + columns] for f in frames]
@@ -128,6 +140,7 @@ class SegmentData:
             torch.tensor(parent, device=device),
             torch.tensor(sibling, device=device),
             torch.tensor(counted, device=device),
+            torch.tensor(half, device=device),
             window,
         )
 

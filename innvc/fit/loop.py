@@ -14,6 +14,7 @@ from innvc.config import FitConfig
 from innvc.fit.data import Batch, SegmentData
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.model.contexts import VALUE_LIMIT, Context
+from innvc.model.intra import IntraPrior
 from innvc.model.model import InnvcModel
 from innvc.model.prior import LatentPrior
 from innvc.model.quantisation import (
@@ -26,6 +27,7 @@ from innvc.model.quantisation import (
     through,
 )
 
+WIDE_INDEX = 40.0  # of a table under which rounding is to the nearest symbol
 SEARCHES = 8  # for offsets of rows and columns along a fit that learns quantisation steps; else 1
 
 
@@ -62,7 +64,10 @@ def _between(ends: tuple[float, float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a fit after a step, for the log. Rates are in bits per plane-0 sample."""
+    """State of a fit after a step, for the log. Rates are in bits per plane-0 sample.
+
+    Those of the latent, and the distortion, are of the frames that the fit can change.
+    """
 
     step: int
     share: float  # of the fit, 0..1
@@ -110,12 +115,13 @@ class Objective(nn.Module):
         else:
             value = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
             value = value * active
-            scale, mean = predict(model.prior, batch, _sixteenths(value))
+            scale, mean = self._predict(batch, value)
             bits = symbol_bits(value - mean / 16, scale)
         # Frames that are only a context do not count.
-        bits = (bits * active)[batch.counted].sum()
+        counted = self.counted(batch)
+        bits = (bits * active)[counted].sum()
         error = self._synthesis(batch, value * steps) - batch.subbands
-        error = error[batch.counted].square().mean((0, 2, 3))
+        error = error[counted].square().mean((0, 2, 3))
         return bits, (error * self.plane_weights).sum()
 
     def _chosen(
@@ -125,13 +131,12 @@ class Objective(nn.Module):
 
         The first pass finds the symbols, the second sees them as contexts, as the decoder will.
         """
-        prior = self.model.prior
         weight = self.error_weight[:, None, None] * steps.square()
         with torch.no_grad():
-            scale, mean = predict(prior, batch, _sixteenths(dead_zone_round(scaled) * active))
+            scale, mean = self._predict(batch, dead_zone_round(scaled) * active)
             symbol = self.rounding(scaled - mean / 16, scale, weight)
-            context = _sixteenths((symbol + mean / 16) * active)
-        scale, mean = predict(prior, batch, context)
+            context = (symbol + mean / 16) * active
+        scale, mean = self._predict(batch, context)
         wanted = scaled - mean / 16
         chosen = self.rounding(wanted, scale, weight)
         # The derivative is that of soft rounding (straight-through).
@@ -139,17 +144,28 @@ class Objective(nn.Module):
         value = (through(chosen, soft) + mean / 16) * active
         return self.chosen_bits(chosen, scale, soft), value
 
+    def counted(self, batch: Batch) -> Tensor:
+        """[N] frames whose rate and distortion the fit can change."""
+        # The intra prior is not fitted, and without a fit of the transform neither is its latent.
+        return batch.counted & ~batch.half if self.fixed else batch.counted
+
+    def _predict(self, batch: Batch, value: Tensor) -> tuple[Tensor, Tensor]:
+        value = (16 * value).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        return predict(self.model.prior, batch, value, self.model.intra, rates=not self.fixed)
+
     def _analysis(self, batch: Batch) -> Tensor:
         if self.fixed:
             return batch.subbands
         self._matrices = self.model.backbone.matrices()
         self._condition = self.model.condition(batch.window)
-        return self.model.analysis(batch.subbands, self._matrices, self._condition)
+        half = batch.half if self.model.intra is not None else None
+        return self.model.analysis(batch.subbands, self._matrices, self._condition, half)
 
     def _synthesis(self, batch: Batch, latent: Tensor) -> Tensor:
         if self.fixed:
             return latent
-        return self.model.synthesis(latent, self._matrices, self._condition)
+        half = batch.half if self.model.intra is not None else None
+        return self.model.synthesis(latent, self._matrices, self._condition, half)
 
     def _active(self, frames: int, schedule: Schedule, generator: torch.Generator) -> Tensor:
         """[N, C, 1, 1] 1 where a channel's group is active: one draw a frame decides all groups."""
@@ -159,13 +175,25 @@ class Objective(nn.Module):
         return (probability > draw).to(torch.float32)[:, :, None, None]
 
 
-def _sixteenths(value: Tensor) -> Tensor:
-    return (16 * value).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+def predict(
+    prior: LatentPrior,
+    batch: Batch,
+    value: Tensor,
+    intra: IntraPrior | None = None,
+    rates: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """The priors' scale indexes and means for all channels of a batch at once.
 
-
-def predict(prior: LatentPrior, batch: Batch, value: Tensor) -> tuple[Tensor, Tensor]:
-    """The prior's scale indexes and means for all channels of a batch at once."""
-    context = prior.context(value)
+    Args:
+        value: In sixteenths [N, C, H, W].
+        intra: For the frames in half-size blocks.
+        rates: False leaves these frames without prediction, where only others are looked at.
+    """
+    whole = value
+    half = batch.half.nonzero()[:, 0]
+    if intra is not None and len(half):
+        whole = value.index_copy(0, half, intra.merged(value[half]))
+    context = prior.context(whole)
     zero = torch.zeros_like(value[:1])
 
     def taken(index: Tensor) -> Context:  # index -1 takes the zero frame
@@ -174,7 +202,14 @@ def predict(prior: LatentPrior, batch: Batch, value: Tensor) -> tuple[Tensor, Te
 
     every = slice(0, value.shape[1])
     parent, sibling = taken(batch.parent), taken(batch.sibling)
-    return prior(prior.weights(), every, batch.level, context, parent, sibling)
+    scale, mean = prior(prior.weights(), every, batch.level, context, parent, sibling)
+    if intra is None or not len(half):
+        return scale, mean
+    if rates:
+        of_half = intra(value[half])
+    else:
+        of_half = torch.full_like(scale[half], WIDE_INDEX), torch.zeros_like(mean[half])
+    return scale.index_copy(0, half, of_half[0]), mean.index_copy(0, half, of_half[1])
 
 
 class _Descent:
@@ -269,8 +304,8 @@ def fit(
         bits, distortion = torch.func.functional_call(
             objective, quantised, (batch, schedule, generator)
         )
-        counted = int(batch.counted.sum()) * batch.window.rows * batch.window.columns
-        latent = bits / (counted * per_position)
+        counted = int(objective.counted(batch).sum()) * batch.window.rows * batch.window.columns
+        latent = bits / (max(1, counted) * per_position)
         loss = latent + lambda_ * distortion
         # The parameters' rate counts in every step, or has steps of its own (NVRC).
         if config.parameter_every == 1:

@@ -66,6 +66,10 @@ class PictureObjective(nn.Module):
         self.model = model
         self.plane_weights = plane_weights  # of each packed channel, sum 1
 
+    def counted(self, batch: PictureBatch) -> Tensor:
+        """[N] frames whose rate and distortion the fit can change: all."""
+        return batch.counted
+
     def forward(
         self, batch: PictureBatch, schedule: Schedule, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from innvc.model.layers import (
@@ -27,12 +28,20 @@ class Backbone(nn.Module):
         bases: Orthonormal base of each stage; their sizes grow by 4.
         coupling: Subnet width of each stage but the last, 0 for none; empty is no coupling.
         features: Channels of the field's feature map for each stage, or empty.
+        half_order: The last stage's input channel of each latent channel in half-size blocks.
     """
 
+    half_order: Tensor
+
     def __init__(
-        self, bases: Sequence[np.ndarray], coupling: Sequence[int], features: Sequence[int]
+        self,
+        bases: Sequence[np.ndarray],
+        coupling: Sequence[int],
+        features: Sequence[int],
+        half_order: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("half_order", half_order, persistent=False)
         self.mixing = nn.ModuleList(Orthogonal(base) for base in bases)
         self.modulation = nn.ModuleList(
             Modulation(f, len(base)) for f, base in zip(features, bases, strict=False)
@@ -48,16 +57,24 @@ class Backbone(nn.Module):
         return [layer.matrix() for layer in self.mixing]
 
     def forward(
-        self, x: Tensor, matrices: list[Tensor], features: Sequence[Tensor] | None = None
+        self,
+        x: Tensor,
+        matrices: list[Tensor],
+        features: Sequence[Tensor] | None = None,
+        half: Tensor | None = None,
     ) -> Tensor:
         """Packed planes [N, C, H, W] to latent [N, C 4^(K-1), H / 2^(K-1), W / 2^(K-1)].
 
         Args:
             features: The field's map at each stage's resolution; None leaves modulation out.
+            half: [N] true for frames in half-size blocks, whose last stage only sorts channels.
         """
         last = len(self.mixing) - 1
         for k, mix in enumerate(self.mixing):
-            x = mix(x, matrices[k])
+            mixed = mix(x, matrices[k])
+            if k == last and half is not None:
+                mixed = torch.where(half[:, None, None, None], x[:, self.half_order], mixed)
+            x = mixed
             if features is not None:
                 x = affine(x, self.modulation[k](features[k]))
             if isinstance(self.coupling[k], Coupling):
@@ -67,7 +84,11 @@ class Backbone(nn.Module):
         return x
 
     def inverse(
-        self, y: Tensor, matrices: list[Tensor], features: Sequence[Tensor] | None = None
+        self,
+        y: Tensor,
+        matrices: list[Tensor],
+        features: Sequence[Tensor] | None = None,
+        half: Tensor | None = None,
     ) -> Tensor:
         """Latent to packed planes."""
         last = len(self.mixing) - 1
@@ -78,5 +99,9 @@ class Backbone(nn.Module):
                 y = self.coupling[k].inverse(y)
             if features is not None:
                 y = affine_inverse(y, self.modulation[k](features[k]))
-            y = self.mixing[k].inverse(y, matrices[k])
+            mixed = self.mixing[k].inverse(y, matrices[k])
+            if k == last and half is not None:
+                sorted_back = y[:, self.half_order.argsort()]
+                mixed = torch.where(half[:, None, None, None], sorted_back, mixed)
+            y = mixed
         return y

@@ -58,6 +58,7 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
     if config.field_role != "picture":
         parts += _backbone(config, packed.channels, rows * columns)
         parts += _prior(config.prior, config.groups, rows * columns)
+        parts += _intra(config, rows * columns)
         parts += [("steps", sum(config.groups) + LEVELS, 0)]
         parts += [_side(1, sum(config.groups)), _side(1, LEVELS)]
     for part, elements, products in parts:
@@ -161,6 +162,23 @@ def _backbone(config: ModelConfig, channels: int, positions: int) -> Counts:
                 yield from _block_side(width, width, 4)
                 yield from (_side(2 * written, width), _side(1, 2 * written))
         channels *= 4
+
+
+def _intra(config: ModelConfig, positions: int) -> Counts:
+    """Its work for one frame of a group of `gop`: it runs for the low-pass frame alone."""
+    units, scales = config.prior.intra
+    channels = sum(config.groups) // 4
+    if not units:
+        return
+    weights = units * (4 * channels + units + channels) + channels * 5 * channels  # values
+    weights += channels * 6 + scales * (8 * channels + 1) + channels * scales  # scales
+    weights += channels * (8 * channels + units + channels)
+    yield "intra", weights, weights * 4 * positions // config.gop
+    yield from (_side(units, 4 * channels), _side(units, units), _side(channels, units))
+    yield from (_side(channels, 4 * channels), _side(channels, channels), _side(1, channels))
+    yield from (_side(1, channels), _side(channels, 4), _side(scales, 8 * channels))
+    yield from (_side(1, scales), _side(channels, scales), _side(channels, 8 * channels))
+    yield from (_side(channels, units), _side(channels, channels))
 
 
 def _prior(config: PriorConfig, groups: Sequence[int], positions: int) -> Counts:

@@ -16,6 +16,7 @@ from innvc.model import start, starting_points
 from innvc.model.backbone import Backbone
 from innvc.model.field import ConditioningField, Window
 from innvc.model.initial import initialise
+from innvc.model.intra import BlockLayout, IntraPrior
 from innvc.model.prior import LEVELS, LatentPrior
 from innvc.model.start import Frequencies
 
@@ -84,12 +85,21 @@ class InnvcModel(nn.Module):
         geometry = start.packed_geometry(
             layout.family, layout.shift_x, layout.shift_y, config.packing
         )
-        frequencies = None
+        frequencies, half, blocks = None, None, None
         if config.base == "dct":
             bases, frequencies = start.analytic_transform(
                 layout.family, layout.shift_x, layout.shift_y, config.packing, config.stages
             )
             planes = frequencies.plane
+            if any(config.prior.intra):
+                half = start.analytic_transform(
+                    layout.family,
+                    layout.shift_x,
+                    layout.shift_y,
+                    config.packing,
+                    config.stages - 1,
+                )[1]
+                blocks = BlockLayout(frequencies, half, bases[-1])
         else:
             bases, latent = [], geometry
             for stage in range(config.stages):
@@ -98,10 +108,15 @@ class InnvcModel(nn.Module):
             planes = np.array(latent.planes)
         residual = config.field_role == "residual"
         features = config.field.channels if config.field and not residual else ()
-        self.backbone = Backbone(bases, config.coupling, tuple(reversed(features)))
+        self.backbone = Backbone(
+            bases, config.coupling, tuple(reversed(features)), blocks.source if blocks else None
+        )
         samples = geometry.channels if residual else 0
         self.field = ConditioningField(config.field, samples) if config.field else None
         self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base)
+        self.intra = None
+        if blocks is not None and half is not None:
+            self.intra = IntraPrior(blocks, half, config.prior.intra, step_base)
         self.step = nn.Parameter(torch.zeros(len(planes)))  # log2, relative to the base
         self.step_level = nn.Parameter(torch.zeros(LEVELS))
         self.packed_planes = geometry.planes  # of each packed channel, 3 for zeros
@@ -109,13 +124,15 @@ class InnvcModel(nn.Module):
         self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)
         initialise(self)
         if config.start:
-            self._begin_at(config.start, frequencies)
+            self._begin_at(config.start, frequencies, half)
 
     @torch.no_grad()
-    def _begin_at(self, number: int, frequencies: Frequencies | None) -> None:
+    def _begin_at(
+        self, number: int, frequencies: Frequencies | None, half: Frequencies | None
+    ) -> None:
         parameters = dict(self.named_parameters())
         known = frequencies is not None and self.config.stages == 4 and self.config.packing == 2
-        values = starting_points.values_for(number, frequencies) if known else {}
+        values = starting_points.values_for(number, frequencies, half) if known else {}
         if not values.keys() <= parameters.keys() or not known:
             raise UnsupportedError(
                 f"Starting point {number} does not fit the file's model.",
@@ -167,20 +184,39 @@ class InnvcModel(nn.Module):
             return Condition(samples=self.field.samples(window))
         return Condition(features=self.field(window))
 
-    def analysis(self, x: Tensor, matrices: list[Tensor], condition: Condition) -> Tensor:
-        """Subband frames [N, C, H, W] of packed samples to their latent."""
+    def analysis(
+        self,
+        x: Tensor,
+        matrices: list[Tensor],
+        condition: Condition,
+        half: Tensor | None = None,
+    ) -> Tensor:
+        """Subband frames [N, C, H, W] of packed samples to their latent.
+
+        Args:
+            half: [N] true for frames in half-size blocks (`intra.BlockLayout`).
+        """
         if condition.samples is not None:
             x = x - condition.samples
-        return self.backbone(x, matrices, condition.features)
+        return self.backbone(x, matrices, condition.features, half)
 
-    def synthesis(self, latent: Tensor, matrices: list[Tensor], condition: Condition) -> Tensor:
+    def synthesis(
+        self,
+        latent: Tensor,
+        matrices: list[Tensor],
+        condition: Condition,
+        half: Tensor | None = None,
+    ) -> Tensor:
         """The inverse of `analysis` under the same condition."""
-        x = self.backbone.inverse(latent, matrices, condition.features)
+        x = self.backbone.inverse(latent, matrices, condition.features, half)
         return x if condition.samples is None else x + condition.samples
 
     def coding_masks(self) -> dict[str, Tensor]:
         """Flat masks of parameters of which only some elements matter, and are coded."""
-        return {f"prior.{name}": mask.flatten() for name, mask in self.prior.masks().items()}
+        masks = {f"prior.{name}": mask.flatten() for name, mask in self.prior.masks().items()}
+        if self.intra is not None:
+            masks |= {f"intra.{name}": mask.flatten() for name, mask in self.intra.masks().items()}
+        return masks
 
 
 def kind_of(name: str) -> str:

@@ -30,10 +30,10 @@ class StartingPoint:
 
 
 STARTING_POINTS = {
-    2: StartingPoint(
-        "start2.npz",
+    3: StartingPoint(
+        "start3.npz",
         ("yuv", 1, 1),
-        "8d02de170e429f2e56c7ea5a98b8738af488aa718497a40c4d5ef945837b23c9",
+        "10152eb4f3c44911dc8d9f322406627f2ecf052e67d63b34aa5f901bfcb9dd58",
     ),
 }
 NEWEST = max(STARTING_POINTS)
@@ -43,12 +43,25 @@ _MATRICES = tuple(
     f"prior.{name}"
     for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")
 )
-_SHARED = ("prior.base_level",)  # not of channels
+# Tensors of the intra prior: rows are channels, rows are means, columns are not channels but units.
+_ROWS = tuple(
+    f"intra.{name}"
+    for name in (
+        "leave", "linear", "within", "absent",
+        "scale_leave", "scale_linear", "scale_hidden", "scale_within",
+    )
+)  # fmt: skip
+_MEANS = ("intra.leave", "intra.linear", "intra.within")
+_UNITS = tuple(
+    f"intra.{name}"
+    for name in ("middle", "leave", "absent", "scale_bias", "scale_leave", "scale_hidden")
+)
+_SHARED = ("prior.base_level", "intra.middle", "intra.scale_bias")  # not of channels
 
 
 @cache
-def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies]:
-    """Parameter values (float32) by name, and the frequencies of their channels.
+def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies, Frequencies]:
+    """Parameter values (float32) by name, and the frequencies of whole and of half-size blocks.
 
     Raises:
         UnsupportedError: this version does not have the starting point.
@@ -65,11 +78,16 @@ def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies]:
         raise InnvcError(f"The installed file {point.file} is damaged.", "Install innvc again.")
     with np.load(io.BytesIO(data)) as arrays:
         values = {n: arrays[n].astype(np.float32) * np.float32(UNIT) for n in arrays.files}
-    return values, analytic_transform(*point.layout, 2, 4)[1]
+    whole, half = (analytic_transform(*point.layout, 2, stages)[1] for stages in (4, 3))
+    return values, whole, half
 
 
-def values_for(number: int, target: Frequencies) -> dict[str, np.ndarray]:
+def values_for(number: int, target: Frequencies, half: Frequencies | None) -> dict[str, np.ndarray]:
     """A starting point's values for the channels of any plane layout.
+
+    Args:
+        target: Of the latent's channels.
+        half: Of the channels of half-size blocks; None where there is no intra prior.
 
     A channel takes the values of the channel of its plane and frequency. The same frequency means
     the same wave in the picture in every chroma format, and steps grow as coefficients do. Where
@@ -79,7 +97,30 @@ def values_for(number: int, target: Frequencies) -> dict[str, np.ndarray]:
     Raises:
         UnsupportedError: this version does not have the starting point.
     """
-    values, trained = load(number)
+    values, trained, trained_half = load(number)
+    prior = {n: v for n, v in values.items() if not n.startswith("intra.")}
+    taken = _prior_values(prior, trained, target)
+    if half is not None:
+        source, exact = _sources(trained_half, half)
+        for name in values.keys() - prior.keys():
+            value = values[name]
+            if name in _SHARED:
+                taken[name] = value
+                continue
+            if name in _ROWS:
+                value = value[source]
+                if name in _MEANS:  # a frequency that was not trained is predicted as zero
+                    value = value * exact.reshape(-1, *(1,) * (value.ndim - 1))
+            if name not in _UNITS:
+                value = value[..., source]
+                if value.ndim > 1:
+                    value = value * exact
+            taken[name] = value
+    return taken
+
+
+def _sources(trained: Frequencies, target: Frequencies) -> tuple[np.ndarray, np.ndarray]:
+    """The trained channel that each channel takes its values from; whether it is the same one."""
     place = {key: i for i, key in enumerate(zip(*trained, strict=True))}
     source = np.empty(len(target.plane), np.int64)
     exact = np.empty(len(target.plane), bool)
@@ -92,6 +133,13 @@ def values_for(number: int, target: Frequencies) -> dict[str, np.ndarray]:
         )
         source[channel] = place[nearest]
         exact[channel] = nearest == (plane, vertical, horizontal)
+    return source, exact
+
+
+def _prior_values(
+    values: dict[str, np.ndarray], trained: Frequencies, target: Frequencies
+) -> dict[str, np.ndarray]:
+    source, exact = _sources(trained, target)
     keys, trained_keys = group_keys(target), group_keys(trained)
 
     def first(count: int) -> slice:

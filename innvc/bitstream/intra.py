@@ -1,0 +1,127 @@
+"""Latent symbols of a low-pass frame in wavefronts of blocks (docs/format.md).
+
+The same function codes and decodes. Numpy in integer-valued float64: every sum is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.wavefront import wavefront
+from innvc.errors import UnsupportedError
+from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, log_table
+from innvc.model.intra import HIDDEN_LIMIT, NEIGHBOURS, SCALE_LIMIT, IntraPrior
+from innvc.model.quantisation import SCALE_LEVELS
+
+# (channels, block rows, block columns, scale indexes, means [channels, blocks]) -> symbols (int32)
+BlockChooser = Callable[[slice, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+class ExactIntra:
+    """The prior of low-pass frames, ready for coding.
+
+    Raises:
+        UnsupportedError: a sum could leave the range in which float64 is exact.
+    """
+
+    def __init__(self, prior: IntraPrior) -> None:
+        prior = prior.double()
+        with torch.no_grad():
+            self.weights = {n: w.cpu().numpy() for n, w in prior.weights().items()}
+        self.layout = prior.layout
+        self.merged = prior.merged
+        self.flat = prior.flat.numpy()
+        ends = np.cumsum([0, *prior.groups]).tolist()
+        self.groups = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.fixed = 64 * (self.weights["base"] - prior.step_base * self.weights["slope"])
+        self.logs = log_table().numpy().astype(np.float64)
+        if self.largest_sum() >= 2.0**53:
+            raise UnsupportedError("The intra prior's weights are too large to be exact.")
+
+    def largest_sum(self) -> float:
+        """Bound on every integer that arises."""
+        sums = {
+            n: float(np.abs(w).reshape(len(w), -1).sum(1).max()) for n, w in self.weights.items()
+        }
+        enter = 2 * VALUE_LIMIT * sums["enter"]
+        middle = HIDDEN_LIMIT * (2**16 + sums["middle"])
+        mean = 2 * VALUE_LIMIT * sums["linear"] + HIDDEN_LIMIT * sums["leave"]
+        within = 2 * VALUE_LIMIT * sums["within"]
+        units = LARGEST_LOG * sums["scale_enter"] + sums["scale_bias"]
+        logs = sums["scale_linear"] + sums["scale_hidden"] + sums["scale_within"]
+        scale = SCALE_LIMIT * sums["scale_leave"] + LARGEST_LOG * logs
+        scale += float(np.abs(self.fixed).max()) + 64 * sums["absent"]
+        return max(enter, middle, mean, within, units, scale)
+
+    def code(
+        self, coder: Encoder | Decoder, rows: int, columns: int, choose: BlockChooser | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (`choose`) or decodes a frame of blocks.
+
+        Returns:
+            Values in sixteenths [C, rows, columns], and the symbols in coding order.
+        """
+        channels = self.layout.channels
+        # A row above and a column on each side stay zero.
+        value = np.zeros((channels, rows + 1, columns + 2))
+        residual = np.zeros_like(value)
+        found = []
+        for i, j in wavefront(rows, columns):
+            first, scale = self._from_neighbours(value, residual, i, j, columns)
+            here = np.empty_like(first)
+            difference = np.zeros_like(first)
+            logs = np.zeros_like(first)
+            for group in self.groups:
+                seen = slice(0, group.start)
+                within, by_log = (
+                    self.weights[name][group, seen] for name in ("within", "scale_within")
+                )
+                index = np.floor((scale[group] + by_log @ logs[seen]) / 2**16)
+                index = np.clip(index, 0, SCALE_LEVELS - 1)
+                mean = first[group] + np.floor((within @ difference[seen]) / 2**16 + 0.5)
+                mean = np.clip(mean, -VALUE_LIMIT, VALUE_LIMIT)
+                wanted = None if choose is None else choose(group, i, j, index, mean).ravel()
+                symbols = coder.code(index.astype(np.uint8).ravel(), wanted)
+                found.append(symbols)
+                new = 16.0 * symbols.reshape(mean.shape) + mean
+                here[group] = np.clip(new, -VALUE_LIMIT, VALUE_LIMIT)
+                difference[group] = here[group] - first[group]
+                logs[group] = self._log(difference[group])
+            value[:, i + 1, j + 1] = here
+            residual[:, i + 1, j + 1] = difference
+        return value[:, 1:, 1:-1], np.concatenate(found)
+
+    def _from_neighbours(
+        self, value: np.ndarray, residual: np.ndarray, i: np.ndarray, j: np.ndarray, columns: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the neighbours say of blocks: means, and scales in 2^-16, both [C, P]."""
+        w = self.weights
+        places = [(slice(None), i + 1 + y, j + 1 + x) for y, x in NEIGHBOURS]
+        near = np.stack([value[place] for place in places])
+        there = np.stack([(i + y >= 0) & (j + x >= 0) & (j + x < columns) for y, x in NEIGHBOURS])
+        logs = self._log(np.concatenate([near, np.stack([residual[place] for place in places])]))
+        logs = logs.reshape(-1, len(i))
+        count = np.maximum(there[0].astype(int) + there[1], 1)
+        average = np.floor((near[0, self.flat] + near[1, self.flat]) / count)
+        near[:, self.flat] = (near[:, self.flat] - average) * there[:, None]
+        x = near.reshape(-1, len(i))
+        h = np.minimum(np.floor(np.maximum(w["enter"] @ x, 0) / 2**12), HIDDEN_LIMIT)
+        h = np.floor(np.maximum(h + (w["middle"] @ h) / 2**16, 0))
+        h = np.minimum(h, HIDDEN_LIMIT)
+        first = np.floor((w["linear"] @ x + w["leave"] @ h) / 2**16 + 0.5)
+        first[self.flat] += average
+        first = np.clip(first, -VALUE_LIMIT, VALUE_LIMIT)
+        s = np.maximum(w["scale_enter"] @ logs + w["scale_bias"][:, None], 0)
+        s = np.minimum(np.floor(s / 2**10), SCALE_LIMIT)
+        scale = w["scale_leave"] @ s + w["scale_linear"] @ logs
+        scale += w["scale_hidden"] @ self._log(np.floor(h / 32))
+        scale += self.fixed[:, None] + 64 * (w["absent"] @ ~there)
+        return first, scale
+
+    def _log(self, value: np.ndarray) -> np.ndarray:
+        logs: np.ndarray = self.logs[np.minimum(np.abs(value), VALUE_LIMIT).astype(np.int64)]
+        return logs
