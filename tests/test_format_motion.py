@@ -24,6 +24,16 @@ def steps(rows, columns):
         yield [(i, t - 2 * i) for i in range(rows) if 0 <= t - 2 * i < columns]
 
 
+def half_of(far, p, side, axis, i, j):
+    """Half a vector of the coarser level; None where there is none."""
+    q, r = p // 2, p % 2
+    if far is None or q >= len(far[0]) or not any(weights := WEIGHTS[far[0][q][i][j]]):
+        return None
+    v = far[1][q, r, axis, i, j] if weights[r] else -far[1][q, 1 - r, axis, i, j]
+    half = (1 if v > 0 else -1) * ((abs(v) + 1) // 2)
+    return half if side == r else -half
+
+
 def decode_motion(data, group, rows, columns):
     coder, levels, c = RangeDecoder(data), {}, low_frames(group)
     for level in range(len(c) - 1, 0, -1):
@@ -41,14 +51,16 @@ def decode_motion(data, group, rows, columns):
             for p in frames:
                 for i, j in cells:
                     mode[p][i][j] = MODES[lefts.pop(0)][[0, 1, -1, 2].index(next(symbols))]
-        tables = [coder.number(6) for _ in range(4)]
+        tables = [coder.number(6) for _ in range(12)]
+        far = levels.get(level + 1)
         vector = np.zeros((len(frames), 2, 2, rows, columns), int)
         for side in range(2):
             field = np.zeros((len(frames), 2, rows, columns), int)
             for cells in steps(rows, columns):
-                wanted, classes = [], []
-                for p in frames:
-                    for axis in range(2):
+                first = {}
+                for axis in range(2):
+                    wanted, classes = [], []
+                    for p in frames:
                         f = field[p, axis]
                         for i, j in cells:
                             above = f[i - 1, j] if i else f[i, j - 1] if j else 0
@@ -61,12 +73,18 @@ def decode_motion(data, group, rows, columns):
                             f[i, j] = sorted([left, above, third])[1]
                             if WEIGHTS[mode[p][i][j]][side]:
                                 spread = max(abs(left - above), abs(left - third))
-                                classes.append(sum(spread > limit for limit in (0, 2, 8)))
+                                if (half := half_of(far, p, side, axis, i, j)) is not None:
+                                    spread = max(spread, abs(f[i, j] - half))
+                                number = sum(spread > limit for limit in (0, 2, 8))
+                                if axis:
+                                    number += 4 * sum(abs(first[p, i, j]) > n for n in (0, 3))
+                                classes.append(number)
                                 wanted.append((p, axis, i, j))
-                found = coder.call([tables[c] for c in classes])
-                for (p, axis, i, j), symbol in zip(wanted, found, strict=True):
-                    field[p, axis, i, j] += symbol
-                    vector[p, side, axis, i, j] = field[p, axis, i, j]
+                    found = coder.call([tables[c] for c in classes])
+                    for (p, axis, i, j), symbol in zip(wanted, found, strict=True):
+                        first[p, i, j] = symbol
+                        field[p, axis, i, j] += symbol
+                        vector[p, side, axis, i, j] = field[p, axis, i, j]
         levels[level] = np.array(mode), vector
     return levels
 

@@ -6,19 +6,31 @@ the right are known, for all frames of a lifting level at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.vectors import best_table
 from innvc.bitstream.wavefront import wavefront
 from innvc.errors import CorruptError
-from innvc.model.motion import AFTER, BEFORE, BOTH, VECTOR_LIMIT, Motion, used, zero
+from innvc.model.motion import (
+    AFTER,
+    BEFORE,
+    BOTH,
+    VECTOR_LIMIT,
+    LevelMotion,
+    Motion,
+    used,
+    zero,
+)
 from innvc.model.subbands import low_counts
 
 TABLE_BITS = 6
 MODE_CLASSES = 2
-VECTOR_CLASSES = 4
-CLASS_LIMITS = (0, 2, 8)  # of the spread of the neighbours' vectors
+VECTOR_CLASSES = 12
+CLASS_LIMITS = (0, 2, 8)  # of the spread of what could predict a vector
+SECOND_LIMITS = (0, 3)  # of the vertical difference, for the class of the horizontal one
 # Modes from likely to unlikely, by the mode that is expected: symbols 0, 1, -1, 2.
 _ORDER = np.array([[0, 1, 3, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 1, 2, 0]])
 _RANK = np.argsort(_ORDER, axis=1)
@@ -50,13 +62,12 @@ def encode(motion: Motion) -> bytes:
     if not any(level.vector.any() or (level.mode != BEFORE).any() for level in motion):
         return b""
     coder = Encoder()
-    for level in reversed(motion):
-        for part, classes in ((_modes, MODE_CLASSES), (_vectors, VECTOR_CLASSES)):
-            first = _Collector(classes)
-            part(first, np.arange(classes, dtype=np.uint8), level.mode, level.vector, True)
-            tables = first.tables()
-            coder.integers(TABLE_BITS, tables)
-            part(coder, tables, level.mode, level.vector, True)
+    for part, classes, level, coarser in _parts(motion):
+        first = _Collector(classes)
+        part(first, np.arange(classes, dtype=np.uint8), level, coarser, True)
+        tables = first.tables()
+        coder.integers(TABLE_BITS, tables)
+        part(coder, tables, level, coarser, True)
     return coder.finish()
 
 
@@ -70,20 +81,32 @@ def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
     if not data:
         return motion
     coder = Decoder(data)
-    for level in reversed(motion):
-        for part, classes in ((_modes, MODE_CLASSES), (_vectors, VECTOR_CLASSES)):
-            tables = coder.integers(TABLE_BITS, classes).astype(np.uint8)
-            part(coder, tables, level.mode, level.vector, False)
+    for part, classes, level, coarser in _parts(motion):
+        tables = coder.integers(TABLE_BITS, classes).astype(np.uint8)
+        part(coder, tables, level, coarser, False)
     for frames, level in zip(low_counts(group), motion, strict=False):
         if frames % 2 == 0 and np.isin(level.mode[-1], (AFTER, BOTH)).any():
             raise CorruptError("A cell refers to a frame after its group.")
     return motion
 
 
+Part = Callable[[Coder, np.ndarray, LevelMotion, LevelMotion | None, bool], None]
+
+
+def _parts(motion: Motion) -> Iterator[tuple[Part, int, LevelMotion, LevelMotion | None]]:
+    """What is coded in turn, its classes, its level and the level before."""
+    coarser = None
+    for level in reversed(motion):
+        yield _modes, MODE_CLASSES, level, coarser
+        yield _vectors, VECTOR_CLASSES, level, coarser
+        coarser = level
+
+
 def _modes(
-    coder: Coder, tables: np.ndarray, mode: np.ndarray, vector: np.ndarray, given: bool
+    coder: Coder, tables: np.ndarray, level: LevelMotion, _: LevelMotion | None, given: bool
 ) -> None:
-    """Codes, or decodes into, mode [P, rows, columns]."""
+    """Codes, or decodes into, the modes [P, rows, columns]."""
+    mode = level.mode
     for i, j in wavefront(*mode.shape[1:]):
         left = np.where(j > 0, mode[:, i, j - 1], BEFORE)
         left = np.where((j == 0) & (i > 0), mode[:, i - 1, j], left)
@@ -97,14 +120,34 @@ def _modes(
             mode[:, i, j] = _ORDER[left, _PLACE[coded].reshape(left.shape)]
 
 
+def _halves_of(coarser: LevelMotion | None, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors [P, 2, 2, rows, columns] that go half as far as those a level coarser, and where.
+
+    Detail frame p lies between the coarser level's frame p // 2 and that frame's reference p % 2.
+    """
+    found, there = np.zeros_like(like, np.int32), np.zeros((len(like), *like.shape[3:]), bool)
+    if coarser is None:
+        return found, there
+    uses = used(coarser.mode)
+    for p in range(min(len(like), 2 * len(coarser.mode))):
+        q, own = divmod(p, 2)
+        far = np.where(uses[q, own], coarser.vector[q, own], -coarser.vector[q, 1 - own])
+        near = np.sign(far) * ((abs(far.astype(np.int32)) + 1) // 2)
+        found[p, own], found[p, 1 - own] = near, -near
+        there[p] = uses[q].any(0)
+    return found, there
+
+
 def _vectors(
-    coder: Coder, tables: np.ndarray, mode: np.ndarray, vector: np.ndarray, given: bool
+    coder: Coder, tables: np.ndarray, level: LevelMotion, coarser: LevelMotion | None, given: bool
 ) -> None:
-    """Codes, or decodes into, vector [P, 2, 2, rows, columns], where the mode uses it.
+    """Codes, or decodes into, the vectors [P, 2, 2, rows, columns], where the mode uses them.
 
     A vector is predicted by the median of three neighbours; the vector after, where both are
     used, by the one before in place of the third. Cells without a vector take the prediction on.
     """
+    mode, vector = level.mode, level.vector
+    expected, told = _halves_of(coarser, vector)
     for side in range(2):
         field = np.zeros_like(vector[:, side], dtype=np.int32)
         there = used(mode)[:, side]
@@ -119,18 +162,20 @@ def _vectors(
                 third = np.where((mode[:, i, j] == BOTH)[:, None], mirrored, third)
             predicted = np.median(np.stack([left, above, third]), axis=0).astype(np.int32)
             spread = np.maximum(abs(left - above), abs(left - third))
-            classes = np.digitize(spread, CLASS_LIMITS, right=True)
-            here = np.repeat(there[:, None, i, j], 2, 1)
-            field[:, :, i, j] = predicted
-            scale = tables[classes[here]]
-            known = vector[:, side][:, :, i, j]
-            coded = coder.code(scale, (known - predicted)[here] if given else None)
-            if not coded.size:
-                continue
-            found = predicted
-            found[here] += coded
-            if np.abs(found).max() > VECTOR_LIMIT:
+            beyond = abs(predicted - expected[:, side][:, :, i, j]) * told[:, None, i, j]
+            classes = np.digitize(np.maximum(spread, beyond), CLASS_LIMITS, right=True)
+            here = there[:, i, j]
+            difference = np.zeros_like(predicted)
+            for axis in range(2):
+                if axis:
+                    size = np.digitize(abs(difference[:, 0]), SECOND_LIMITS, right=True)
+                    classes[:, 1] += (1 + len(CLASS_LIMITS)) * size
+                known = vector[:, side, axis, i, j] - predicted[:, axis]
+                scale = tables[classes[:, axis][here]]
+                difference[:, axis][here] = coder.code(scale, known[here] if given else None)
+            found = predicted + difference
+            if np.abs(found).max(initial=0) > VECTOR_LIMIT:
                 raise CorruptError("A motion vector is out of range.")
             field[:, :, i, j] = found
             if not given:
-                vector[:, side][:, :, i, j] = np.where(here, found, 0)
+                vector[:, side][:, :, i, j] = np.where(here[:, None], found, 0)
