@@ -37,6 +37,7 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     halves: Count = 0  # first groups coded as a checkerboard, in two passes; 0 is none
     # Units of the value and of the scale network of low-pass frames in half-size blocks; 0 is none.
     intra: tuple[Count, Count] = (0, 0)
+    skip: bool = False  # a flag for each position whose symbols are all zero
 
 
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -23,7 +23,7 @@ from innvc.fit.motion_search import GroupSearch, coefficient_cost
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
 from innvc.model.motion import planes_of
-from innvc.model.quantisation import RateAwareRounding
+from innvc.model.quantisation import ChosenBits, RateAwareRounding
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
 
@@ -255,15 +255,39 @@ class _Rounding:
         self._latent = latent
         self._weight = weight.to(latent.dtype)
         self._round = RateAwareRounding().to(latent.device)
+        self._bits = ChosenBits().to(latent)
+        self._subband = -1
         if intra is not None:
             self._round_blocks = RateAwareRounding()
             self._blocks = intra.layout.blocks(latent[0]).cpu()
             self._block_weight = intra.layout.blocks(self._weight[0])[:, :1, 0].cpu()
 
-    def __call__(self, subband: int, rows: slice, scale: Tensor, mean: Tensor) -> np.ndarray:
-        return self._symbols(
-            self._latent[subband, rows], scale, mean, self._weight[subband, rows], self._round
-        )
+    def __call__(
+        self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
+    ) -> np.ndarray:
+        """Symbols of channels of a subband frame; counts what they cost at `places`."""
+        if subband != self._subband:
+            self._subband = subband
+            self._costs = torch.zeros(3, *places.shape, dtype=scale.dtype, device=scale.device)
+        latent, weight = self._latent[subband, rows], self._weight[subband, rows]
+        symbols = self._symbols(latent, scale, mean, weight, self._round)
+        chosen, wanted = torch.from_numpy(symbols).to(scale), latent - mean / 16
+        bits = self._bits(chosen, scale, wanted)
+        errors = weight * (wanted - chosen).square(), weight * wanted.square()
+        cost = torch.stack([bits + errors[0], errors[1], chosen.abs()]).sum(1)
+        self._costs += cost * places
+        return symbols
+
+    def skipped(self, subband: int) -> np.ndarray:
+        """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
+        coded, zero, sizes = self._costs
+        skip = sizes == 0
+        for _ in range(2):  # the flags' own cost depends on how many there are
+            share = skip.to(coded.dtype).mean().clamp(0.02, 0.98)
+            skip = (sizes == 0) | (zero < coded + torch.log2(share / (1 - share)))
+        self._subband = -1
+        mask: np.ndarray = skip.cpu().numpy()
+        return mask
 
     def of_blocks(
         self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray

@@ -143,7 +143,7 @@ def random_chooser(seed, size=6.0, far=0.002):
     """Symbols of any size, whatever the prior expects; a few far outside of the tables."""
     random = np.random.default_rng(seed)
 
-    def choose(subband, rows, scale, mean):
+    def choose(subband, rows, places, scale, mean):
         symbols = random.laplace(0, size, tuple(scale.shape))
         symbols = np.where(random.random(scale.shape) < far, symbols * 2000, symbols)
         return symbols.round().clip(-30000, 30000).astype(np.int32)

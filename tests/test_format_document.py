@@ -76,6 +76,11 @@ class RangeDecoder:
 
         return self.find(position)
 
+    def flag(self, k):
+        one = 2**24 * step(k) // (step(k) + step(63 - k))
+        zero = 2**24 - one
+        return self.find(lambda t: (1, zero, one) if t >= zero else (0, 0, zero))
+
     def call(self, indexes):
         found = [0] * len(indexes)
         for table in sorted(set(indexes)):
@@ -420,9 +425,35 @@ def half_to_whole(channels, half):
     return result
 
 
+def read_skips(coder, counts, parent, sibling):
+    """Section 10, "Skipped positions"."""
+    rows, columns = parent.shape
+    flags = np.zeros((rows, columns), int)
+    for n in range(2 * rows + columns):
+        cells = [(r, n - 2 * r) for r in range(rows) if 0 <= n - 2 * r < columns]
+        classes = [
+            int((k and flags[r, k - 1]) + (r and flags[r - 1, k]))
+            + 3 * parent[r, k]
+            + 6 * sibling[r, k]
+            for r, k in cells
+        ]
+        odds = []
+        for number in classes:
+            zeros, ones = counts[number]
+            ratio = 2**32 * ones**2 // zeros**2
+            odds.append(min(max(ratio.bit_length() - 1, 0), 63))
+        for level in sorted(set(odds)):
+            for cell, k in zip(cells, odds, strict=True):
+                if k == level:
+                    flags[cell] = coder.flag(k)
+        for cell, number in zip(cells, classes, strict=True):
+            counts[number][flags[cell]] += 1
+    return flags
+
+
 def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
     """Section 10: values [frame][channel] as planes, and the checksums of the layers."""
-    frames, sums = [], [0] * len(layers)
+    frames, sums, skips, counts = [], [0] * len(layers), [], [[1, 1] for _ in range(12)]
     groups = np.cumsum([0, *prior.groups]).tolist()
     c = [packet.subbands]
     while c[-1] > 1:
@@ -441,6 +472,7 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
             rounded = np.floor(exact + 0.5).astype(int).astype(object)
             latent = (np.tensordot(rounded, low, 1) + 512) // 1024
             frames.append([Plane(v) for v in np.clip(latent, -LIMIT, LIMIT)])
+            skips.append(np.zeros(size, int))
             continue
         level = next((n for n in range(len(c) - 1, 0, -1) if c[n] <= j < c[n - 1]), 0)
         if level == 0:
@@ -450,16 +482,28 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
             inner = level < len(c) - 1 and min(c[level + 1] + (j - c[level]) // 2, c[level] - 1)
             parent = frames[inner or 0]
         frame, group = [], 0
+        coders = [RangeDecoder(packet.layer_slice(j, k)) for k in range(len(layers))]
+        upper = np.zeros(size, int) if level == 0 else skips[inner or 0]
+        side = skips[j - 1] if level and j > c[level] else np.zeros(size, int)
+        skip = read_skips(coders[0], counts, upper, side)
+        sums[0] = zlib.crc32(skip.astype("u1").tobytes(), sums[0])
+        skips.append(skip)
+        kept = skip == 0
         for k, count in enumerate(layers):
-            coder = RangeDecoder(packet.layer_slice(j, k))
+            coder = coders[k]
             for g in range(group, group + count):
                 channels = range(groups[g], groups[g + 1])
                 odd = np.indices(size).sum(0) % 2 == 1
                 two = channels.stop <= prior.first["halves"]
                 values = np.zeros((len(channels), *size), dtype=object)
                 for places in [~odd, odd] if two else [odd | True]:
-                    seen = frame + [Plane(v) for v in values] if places is odd else frame
+                    seen = (
+                        frame + [Plane(v) for v in values] if (places & ~odd).sum() == 0 else frame
+                    )
                     given = [prior(d, level, seen, parent, sibling, size) for d in channels]
+                    for i, (_, mean) in enumerate(given):
+                        values[i, places] = mean[places]
+                    places = places & kept
                     tables = np.array([index[places] for index, _ in given])
                     symbols = coder.call(tables.ravel().tolist())
                     sums[k] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[k])

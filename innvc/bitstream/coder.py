@@ -14,6 +14,7 @@ import numpy as np
 
 from innvc.bitstream import tables
 from innvc.errors import CorruptError
+from innvc.model.parameter_layout import step_sizes
 
 SYMBOL_LIMIT = 1 << 24  # of |symbol|
 _models: Any = constriction.stream.model
@@ -29,6 +30,14 @@ def _table_model(index: int) -> Any:
 @cache
 def _uniform(bits: int) -> Any:
     return _models.Uniform(1 << bits)
+
+
+@cache
+def _flag_model(index: int) -> Any:
+    one, zero = int(step_sizes()[index]), int(step_sizes()[-1 - index])
+    frequency = (one << 24) // (one + zero)
+    weights = np.array([(1 << 24) - frequency - 1, frequency - 1], np.float64)
+    return _models.Categorical(weights, perfect=False)
 
 
 class Encoder:
@@ -55,6 +64,13 @@ class Encoder:
             for value in run[escaped]:
                 self._escape(int(value), half)
         return symbols
+
+    def flags(self, odds: np.ndarray, values: np.ndarray | None) -> np.ndarray:
+        """Codes bits [n], each 1 at the odds 2^((2 k - 63) / 4) for its k in `odds`."""
+        assert values is not None
+        for index in np.unique(odds):
+            self._coder.encode(values[odds == index].astype(np.int32), _flag_model(int(index)))
+        return values
 
     def _escape(self, value: int, half: int) -> None:
         excess = abs(value) - half  # at least 1
@@ -108,6 +124,14 @@ class Decoder:
         result = np.empty_like(values)
         result[order] = values
         return result
+
+    def flags(self, odds: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
+        """Bits [n] (bool), each 1 at the odds 2^((2 k - 63) / 4) for its k in `odds`."""
+        values = np.empty(len(odds), dtype=bool)
+        for index in np.unique(odds):
+            here = odds == index
+            values[here] = self._decode(_flag_model(int(index)), int(here.sum()))
+        return values
 
     def _escape(self, half: int) -> int:
         length = self._number(5)

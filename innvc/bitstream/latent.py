@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.intra import BlockChooser, ExactIntra
+from innvc.bitstream.skips import SkipCoder
 from innvc.errors import UnsupportedError
 from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT, Context, second_half
@@ -19,9 +22,17 @@ from innvc.model.prior import LatentPrior
 
 RESIDUAL_LIMIT = 30_000  # of |symbol| that an encoder may choose
 
-# (subband frame, channels, scale indexes, means) -> symbols [channels, H, W] as int32.
-# Of a group in two passes it is asked twice; only the positions of the pass count.
-Chooser = Callable[[int, slice, Tensor, Tensor], np.ndarray]
+
+class Chooser(Protocol):
+    """Gives the symbols to code."""
+
+    def __call__(
+        self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
+    ) -> np.ndarray:
+        """Symbols [channels, H, W] (int32) for scale indexes and means; `places` [H, W] count."""
+
+    def skipped(self, subband: int) -> np.ndarray:
+        """Positions [H, W] to code as zero, by the symbols chosen so far for this frame."""
 
 
 class ExactPrior:
@@ -100,6 +111,8 @@ def code_packet(
     """
     none = exact.empty(size)
     done: list[Context] = []
+    flags: list[np.ndarray] = []  # of skipped positions
+    skips = SkipCoder()
     coded: list[list[bytes]] = []
     layers = len(exact.layers) if data is None else len(data[0])
     checksums = [0] * layers
@@ -120,39 +133,84 @@ def code_packet(
             else:
                 half = current.value
             done.append(current)
+            flags.append(np.zeros(size, bool))
             continue
-        level = torch.tensor([order.level_of(j, group)], device=exact.device)
-        coded.append([])
-        for k in range(layers):
-            coder = Encoder() if data is None else Decoder(data[j][k])
-            for rows in exact.layers[k]:
-                for places in exact.passes(rows, size):
-                    scale, mean = exact.prior(
-                        exact.weights,
-                        rows,
-                        level,
-                        current,
-                        none if parent is None else done[parent],
-                        before if sibling is None else done[sibling],
-                    )
-                    wanted = None
-                    if choose is not None:
-                        chosen = choose(j, rows, scale[0], mean[0])
-                        wanted = chosen[:, places.cpu().numpy()].reshape(-1)
-                    tables = scale[0][:, places].cpu().numpy().astype(np.uint8)
-                    symbols = coder.code(tables.reshape(-1), wanted)
-                    checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
-                    tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
-                    means = mean[0][:, places]
-                    value = 16 * tensor.view_as(means) + means
-                    current.value[0, rows, places] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
-                part = exact.prior.context(current.value[:, rows])
-                current.own[:, rows] = part.own
-                current.around[:, rows] = part.around
-            if isinstance(coder, Encoder):
-                coded[j].append(coder.finish())
+        frame = _Frame(
+            torch.tensor([order.level_of(j, group)], device=exact.device),
+            none if parent is None else done[parent],
+            before if sibling is None else done[sibling],
+        )
+        coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
+        skip = np.zeros(size, bool)
+        if exact.prior.config.skip and layers:
+            wanted = None
+            if choose is not None:
+                list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None))
+                wanted = choose.skipped(j)
+            skip = skips.code(
+                coders[0],
+                flags[parent] if parent is not None else skip,
+                flags[sibling] if sibling is not None else skip,
+                wanted,
+            )
+            checksums[0] = zlib.crc32(skip.tobytes(), checksums[0])
+        flags.append(skip)
+        chosen = None if choose is None else partial(choose, j)
+        for k, symbols in _code_frame(exact, frame, current, skip, chosen, coders):
+            checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
+        coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
         done.append(current)
     values = [c.value for c in done]
     if intra is not None:
         values[0] = half
     return Packet(torch.cat(values), done[0], coded, checksums)
+
+
+@dataclass
+class _Frame:
+    """What the prior knows of a subband frame from outside."""
+
+    level: Tensor
+    parent: Context
+    sibling: Context
+
+
+def _code_frame(
+    exact: ExactPrior,
+    frame: _Frame,
+    current: Context,
+    skip: np.ndarray,
+    choose: Callable[[slice, Tensor, Tensor, Tensor], np.ndarray] | None,
+    coders: Sequence[Encoder | Decoder] | None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Codes or decodes a subband frame into `current`, and gives each call's layer and symbols.
+
+    Args:
+        skip: Positions [H, W] without symbols: all are zero.
+        coders: Of each layer; None only chooses.
+    """
+    kept = torch.from_numpy(~skip).to(exact.device)
+    for k in range(len(exact.layers) if coders is None else len(coders)):
+        for rows in exact.layers[k]:
+            for places in exact.passes(rows, skip.shape):
+                scale, mean = exact.prior(
+                    exact.weights, rows, frame.level, current, frame.parent, frame.sibling
+                )
+                current.value[0, rows, places] = mean[0][:, places]
+                here = places & kept
+                wanted = None
+                if choose is not None:
+                    wanted = choose(rows, here, scale[0], mean[0])[:, here.cpu().numpy()].ravel()
+                symbols = wanted
+                if coders is not None:
+                    tables = scale[0][:, here].cpu().numpy().astype(np.uint8)
+                    symbols = coders[k].code(tables.ravel(), wanted)
+                    yield k, symbols
+                assert symbols is not None
+                tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
+                means = mean[0][:, here]
+                value = 16 * tensor.view_as(means) + means
+                current.value[0, rows, here] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
+            part = exact.prior.context(current.value[:, rows])
+            current.own[:, rows] = part.own
+            current.around[:, rows] = part.around

@@ -142,7 +142,10 @@ class Objective(nn.Module):
         # The derivative is that of soft rounding (straight-through).
         soft = soft_round(wanted, schedule.temperature)
         value = (through(chosen, soft) + mean / 16) * active
-        return self.chosen_bits(chosen, scale, soft), value
+        bits = self.chosen_bits(chosen, scale, soft)
+        if self.model.config.prior.skip:  # positions of zeros alone are not coded
+            bits = bits * ((chosen != 0).any(1, keepdim=True) | batch.half[:, None, None, None])
+        return bits, value
 
     def counted(self, batch: Batch) -> Tensor:
         """[N] frames whose rate and distortion the fit can change."""
