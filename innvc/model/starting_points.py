@@ -33,7 +33,7 @@ STARTING_POINTS = {
     3: StartingPoint(
         "start3.npz",
         ("yuv", 1, 1),
-        "10152eb4f3c44911dc8d9f322406627f2ecf052e67d63b34aa5f901bfcb9dd58",
+        "66f00955952402a2a8c791d33c5de4da4a6bfcfaf8c51e1f3565a124467898de",
     ),
 }
 NEWEST = max(STARTING_POINTS)
