@@ -20,10 +20,11 @@ from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.loop import Progress, fit
 from innvc.fit.motion_search import GroupSearch, coefficient_cost
+from innvc.fit.parameters import ParameterQuantiser
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
 from innvc.model.motion import planes_of
-from innvc.model.quantisation import ChosenBits, RateAwareRounding
+from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
 
@@ -88,6 +89,7 @@ class SegmentEncoder:
         packets = subbands
         if self.fixed:
             packets = [self._latent(s, i) for s, i in zip(subbands, self.intra, strict=True)]
+        self._kept: tuple[ParameterRecord, list[PacketRecord]] | None = None
         stride = 1 if self.fixed else self.model.stride
         self.data = SegmentData(packets, self.segment.keys, stride, self.intra)
 
@@ -188,6 +190,7 @@ class SegmentEncoder:
             report(progress)
 
         settings = self.settings
+        start = self._record(ParameterQuantiser(self.model, ()))
         quantiser = fit(
             self.model,
             self.data,
@@ -201,10 +204,36 @@ class SegmentEncoder:
             report=count,
             stop=stop,
         )
-        return parameters.write_record(quantiser.coded(self.model), self.model), taken
+        fitted = self._record(quantiser)
+        if self.fixed and fitted != start:
+            return self._cheaper(start, fitted), taken
+        return fitted, taken
+
+    def _record(self, quantiser: ParameterQuantiser) -> ParameterRecord:
+        return parameters.write_record(quantiser.coded(self.model), self.model)
+
+    def _cheaper(self, *records: ParameterRecord) -> ParameterRecord:
+        """The parameters with which bits and distortion cost least; keeps their packets."""
+        costs = []
+        for record in records:
+            coded = list(self._coded(record))
+            size = sum(map(len, (record.side, record.grid, record.weights)))
+            size += sum(len(packet.data) for packet, _ in coded)
+            costs.append((8 * size + sum(error for _, error in coded), record, coded))
+        _, best, coded = min(costs, key=lambda cost: cost[0])
+        self._kept = best, [packet for packet, _ in coded]
+        return best
 
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Codes the packets with the decoded parameters, as the decoder will read them."""
+        if self._kept is not None and self._kept[0] is record:
+            yield from self._kept[1]
+            return
+        for packet, _ in self._coded(record):
+            yield packet
+
+    def _coded(self, record: ParameterRecord) -> Iterator[tuple[PacketRecord, float]]:
+        """The packets, and what the error of each one's latent is worth in bits."""
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low = None
         for number, start in enumerate(self.segment.starts()):
@@ -213,7 +242,8 @@ class SegmentEncoder:
             frames = self.packed[start : start + group]
             intra = self.intra[number]
             latent = decoder.analyse(number, frames, decoder.motion(coded, group), intra).double()
-            rounding = _Rounding(latent, self._error_weight(decoder, number), decoder.intra)
+            weight = self._error_weight(decoder, number)
+            rounding = _Rounding(latent, weight, decoder.intra)
             packet = code_packet(
                 decoder.prior,
                 group,
@@ -224,7 +254,8 @@ class SegmentEncoder:
                 choose_block=rounding.of_blocks,
             )
             low = packet.low
-            yield PacketRecord(
+            error = float((weight * (latent - packet.values / 16).square()).sum())
+            coded_packet = PacketRecord(
                 number=number,
                 symbols_crc=packet.checksums,
                 lengths=[[len(layer) for layer in layers] for layers in packet.coded],
@@ -232,6 +263,7 @@ class SegmentEncoder:
                 motion=coded,
                 intra=intra,
             )
+            yield coded_packet, error
 
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
@@ -281,12 +313,8 @@ class _Rounding:
     def skipped(self, subband: int) -> np.ndarray:
         """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
         coded, zero, sizes = self._costs
-        skip = sizes == 0
-        for _ in range(2):  # the flags' own cost depends on how many there are
-            share = skip.to(coded.dtype).mean().clamp(0.02, 0.98)
-            skip = (sizes == 0) | (zero < coded + torch.log2(share / (1 - share)))
         self._subband = -1
-        mask: np.ndarray = skip.cpu().numpy()
+        mask: np.ndarray = worth_skipping(coded, zero, sizes == 0).cpu().numpy()
         return mask
 
     def of_blocks(

@@ -116,22 +116,22 @@ def _transform(clip: Clip, **more: object) -> ModelConfig:
 
 
 def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """The shipped transform and prior; only the prior's level offsets are fitted."""
-    fit = FitConfig(steps=8, learn=("prior.base_level",), straight_through=1.0, rate=0.5)
+    """The shipped transform and priors as they are; more steps fit the prior's level offsets."""
+    fit = FitConfig(steps=0, learn=("prior.base_level",), straight_through=1.0, rate=0.5)
     return _transform(clip), fit
 
 
 def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """The shipped transform; the prior's tables are fitted."""
+    """The shipped transform; the latent prior's tables are fitted where that pays."""
     learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=25, learn=learn, straight_through=0.3, rate=0.3)
+    fit = FitConfig(steps=25, learn=learn, straight_through=1.0, rate=0.3)
     return _transform(clip), fit
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """As fast, for longer."""
     learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=60, learn=learn, straight_through=0.3, rate=0.3)
+    fit = FitConfig(steps=60, learn=learn, straight_through=1.0, rate=0.3)
     return _transform(clip), fit
 
 

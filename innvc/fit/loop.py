@@ -25,6 +25,7 @@ from innvc.model.quantisation import (
     soft_round,
     symbol_bits,
     through,
+    worth_skipping,
 )
 
 WIDE_INDEX = 40.0  # of a table under which rounding is to the nearest symbol
@@ -141,11 +142,23 @@ class Objective(nn.Module):
         chosen = self.rounding(wanted, scale, weight)
         # The derivative is that of soft rounding (straight-through).
         soft = soft_round(wanted, schedule.temperature)
-        value = (through(chosen, soft) + mean / 16) * active
         bits = self.chosen_bits(chosen, scale, soft)
-        if self.model.config.prior.skip:  # positions of zeros alone are not coded
-            bits = bits * ((chosen != 0).any(1, keepdim=True) | batch.half[:, None, None, None])
+        if self.model.config.prior.skip:
+            kept = (
+                ~self._skipped(chosen, bits.detach(), wanted.detach(), weight)
+                | batch.half[:, None, None, None]
+            )
+            chosen, soft, bits = chosen * kept, soft * kept, bits * kept
+        value = (through(chosen, soft) + mean / 16) * active
         return bits, value
+
+    @staticmethod
+    def _skipped(chosen: Tensor, bits: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+        """[N, 1, H, W] positions that the encoder would skip."""
+        coded = (bits + weight * (wanted - chosen).square()).sum(1, keepdim=True)
+        zero = (weight * wanted.square()).sum(1, keepdim=True)
+        empty = ~(chosen != 0).any(1, keepdim=True)
+        return worth_skipping(coded, zero, empty)
 
     def counted(self, batch: Batch) -> Tensor:
         """[N] frames whose rate and distortion the fit can change."""

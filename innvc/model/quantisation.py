@@ -191,6 +191,21 @@ class RateAwareRounding(nn.Module):
         return (nearest - lower.to(x.dtype)) * x.sign()
 
 
+def worth_skipping(coded: Tensor, zero: Tensor, empty: Tensor) -> Tensor:
+    """Positions [..., H, W] to skip: those of zeros alone, and those that cost more than they gain.
+
+    Args:
+        coded: Bits, and what the error is worth in bits, of the symbols at each position.
+        zero: What the error is worth without them.
+        empty: Whether all symbols are zero.
+    """
+    skip = empty
+    for _ in range(2):  # the flag's own cost depends on how many there are
+        share = skip.to(coded.dtype).mean((-2, -1), keepdim=True).clamp(0.02, 0.98)
+        skip = empty | (zero < coded + torch.log2(share / (1 - share)))
+    return skip
+
+
 def through(values: Tensor, x: Tensor) -> Tensor:
     """`values` with the gradient of x."""
     return x + (values - x).detach()
