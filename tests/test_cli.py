@@ -470,7 +470,7 @@ def test_signals_while_reading(tmp_path, number, code):
 def test_interrupt_of_decoding(tmp_path_factory, tmp_path):
     # Forty packets take seconds, so that the signal comes amid them.
     folder = tmp_path_factory.mktemp("long")
-    source, encoded = make_clip(folder / "a.mkv", width=16, height=16, count=40), folder / "a.innv"
+    source, encoded = make_clip(folder / "a.mkv", width=64, height=64, count=40), folder / "a.innv"
     encode(source, encoded, gop=1, preset="instant", steps=0)
     process = start("decode", encoded, "-o", tmp_path / "a.mkv", "-q", stderr=subprocess.PIPE)
     while not os.listdir(tmp_path) and process.poll() is None:
