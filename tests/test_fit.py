@@ -167,6 +167,15 @@ def test_fitting_lowers_rate_and_distortion_of_the_decoded_file():
     assert after < 0.995 * before
 
 
+def test_a_fit_that_does_not_pay_is_left_out():
+    wild, none = (msgspec.structs.replace(TABLES, **c) for c in ({"rate": 30.0}, {"steps": 0}))
+    made, plain = encoder(crop(4), wild), encoder(crop(4), none)
+    record, taken = made.fit(lambda progress: None, lambda: False)
+    unfitted, _ = plain.fit(lambda progress: None, lambda: False)
+    assert taken == wild.steps and record == unfitted
+    assert list(made.packets(record)) == list(plain.packets(unfitted))
+
+
 def test_what_is_fitted_is_what_is_coded():
     """The rate of the fit's last phase on whole frames is the rate of the file's details.
 
