@@ -190,7 +190,7 @@ class SegmentEncoder:
             report(progress)
 
         settings = self.settings
-        start = self._record(ParameterQuantiser(self.model, ()))
+        start = self._record(ParameterQuantiser(self.model, ())) if self.fixed else None
         quantiser = fit(
             self.model,
             self.data,
@@ -205,9 +205,9 @@ class SegmentEncoder:
             stop=stop,
         )
         fitted = self._record(quantiser)
-        if self.fixed and fitted != start:
-            return self._cheaper(start, fitted), taken
-        return fitted, taken
+        if start is None or fitted == start:
+            return fitted, taken
+        return self._cheaper(start, fitted), taken
 
     def _record(self, quantiser: ParameterQuantiser) -> ParameterRecord:
         return parameters.write_record(quantiser.coded(self.model), self.model)
@@ -280,7 +280,7 @@ class _Rounding:
     Args:
         latent: [G, C, H, W] in steps.
         weight: Bits a squared error of one step is worth, [G, C, 1, 1].
-        intra: Of low-pass frames.
+        intra: The prior of low-pass frames.
     """
 
     def __init__(self, latent: Tensor, weight: Tensor, intra: ExactIntra | None) -> None:

@@ -144,7 +144,7 @@ def code_packet(
         skip = np.zeros(size, bool)
         if exact.prior.config.skip and layers:
             wanted = None
-            if choose is not None:
+            if choose is not None:  # a first pass tells what each position costs
                 list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None))
                 wanted = choose.skipped(j)
             skip = skips.code(
