@@ -117,9 +117,7 @@ def encode(
     no_intra: Annotated[
         bool,
         typer.Option(
-            "--no-intra",
-            help="Low-pass frames without prediction from decoded neighbours.",
-            rich_help_panel=ABLATION,
+            "--no-intra", help="No intra prediction of low-pass frames.", rich_help_panel=ABLATION
         ),
     ] = False,
     no_motion: Annotated[

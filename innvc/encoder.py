@@ -288,7 +288,8 @@ class _Rounding:
         self._weight = weight.to(latent.dtype)
         self._round = RateAwareRounding().to(latent.device)
         self._bits = ChosenBits().to(latent)
-        self._subband = -1
+        self._costs = torch.zeros_like(latent[0, :1]).repeat(3, 1, 1)
+        self._decided = -1
         if intra is not None:
             self._round_blocks = RateAwareRounding()
             self._blocks = intra.layout.blocks(latent[0]).cpu()
@@ -297,23 +298,22 @@ class _Rounding:
     def __call__(
         self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
     ) -> np.ndarray:
-        """Symbols of channels of a subband frame; counts what they cost at `places`."""
-        if subband != self._subband:
-            self._subband = subband
-            self._costs = torch.zeros(3, *places.shape, dtype=scale.dtype, device=scale.device)
+        """Symbols of a subband frame's channels; counts what they cost until `skipped` is asked."""
         latent, weight = self._latent[subband, rows], self._weight[subband, rows]
         symbols = self._symbols(latent, scale, mean, weight, self._round)
+        if subband == self._decided:
+            return symbols
         chosen, wanted = torch.from_numpy(symbols).to(scale), latent - mean / 16
         bits = self._bits(chosen, scale, wanted)
         errors = weight * (wanted - chosen).square(), weight * wanted.square()
         cost = torch.stack([bits + errors[0], errors[1], chosen.abs()]).sum(1)
-        self._costs += cost * places
+        self._costs = self._costs + cost * places
         return symbols
 
     def skipped(self, subband: int) -> np.ndarray:
         """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
         coded, zero, sizes = self._costs
-        self._subband = -1
+        self._decided, self._costs = subband, torch.zeros_like(self._costs)
         mask: np.ndarray = worth_skipping(coded, zero, sizes == 0).cpu().numpy()
         return mask
 
