@@ -51,9 +51,10 @@ def decode_motion(data, group, rows, columns):
             for p in frames:
                 for i, j in cells:
                     mode[p][i][j] = MODES[lefts.pop(0)][[0, 1, -1, 2].index(next(symbols))]
-        tables = [coder.number(6) for _ in range(12)]
+        tables = [coder.number(6) for _ in range(19)]
         far = levels.get(level + 1)
         vector = np.zeros((len(frames), 2, 2, rows, columns), int)
+        quarters = np.zeros((len(frames), 2, 2, 2 * rows, 2 * columns), int)
         for side in range(2):
             field = np.zeros((len(frames), 2, rows, columns), int)
             for cells in steps(rows, columns):
@@ -85,8 +86,44 @@ def decode_motion(data, group, rows, columns):
                         first[p, i, j] = symbol
                         field[p, axis, i, j] += symbol
                         vector[p, side, axis, i, j] = field[p, axis, i, j]
-        levels[level] = np.array(mode), vector
+            using = [
+                (p, i, j)
+                for p in frames
+                for i, j in np.ndindex(rows, columns)
+                if WEIGHTS[mode[p][i][j]][side]
+            ]
+            decode_quarters(coder, tables[12:], field, using, quarters[:, side])
+        levels[level] = np.array(mode), vector, quarters
     return levels
+
+
+def decode_quarters(coder, tables, field, using, quarters):
+    """Into quarters [P, 2, 2 rows, 2 columns]; `using` are the cells that use the reference."""
+    rows, columns = field.shape[2:]
+
+    def at(p, i, j):
+        return field[p, :, min(max(i, 0), rows - 1), min(max(j, 0), columns - 1)]
+
+    classes = []
+    for p, i, j in using:
+        around = [at(p, i, j - 1), at(p, i, j + 1), at(p, i - 1, j), at(p, i + 1, j)]
+        classes.append(int(any((v != at(p, i, j)).any() for v in around)))
+    flags = coder.call([tables[c] for c in classes])
+    divided = [cell for cell, flag in zip(using, flags, strict=True) if flag]
+    for p, i, j in using:
+        quarters[p, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = at(p, i, j)[:, None, None]
+    places = [(p, i, j, y, x) for y in (0, 1) for x in (0, 1) for p, i, j in divided]
+    own = []
+    for (p, i, j, y, x), symbol in zip(places, coder.call([tables[2]] * len(places)), strict=True):
+        near = {0: (i, j), 1: (i, j + 2 * x - 1), -1: (i + 2 * y - 1, j), 2: (i, j)}[symbol]
+        quarters[p, :, 2 * i + y, 2 * j + x] = at(p, *near)
+        if symbol == 2:
+            own.append((p, 2 * i + y, 2 * j + x))
+    vertical = coder.call([tables[3]] * len(own))
+    sizes = [4 + (v != 0) + (abs(v) > 3) for v in vertical]
+    horizontal = coder.call([tables[size] for size in sizes])
+    for (p, i, j), difference in zip(own, zip(vertical, horizontal, strict=True), strict=True):
+        quarters[p, :, i, j] += difference
 
 
 def sinc(d):
@@ -110,11 +147,11 @@ def share(t, block, o, at_start, at_end):
 
 
 def warp_matrix(vector, weight, cell, precision):
-    """W on the flat plane of rows x columns cells."""
+    """W on the flat plane of rows x columns quarters."""
     rows, columns = vector.shape[1:]
     height, width = rows * cell[0], columns * cell[1]
     matrix = np.zeros((height * width, height * width))
-    o = [size // 4 for size in cell]
+    o = [size // 2 for size in cell]
     for i, j in np.ndindex(rows, columns):
         for s, t in np.ndindex(cell[0] + 2 * o[0], cell[1] + 2 * o[1]):
             y, x = i * cell[0] - o[0] + s, j * cell[1] - o[1] + t
@@ -179,12 +216,14 @@ def gain_of(levels, subband, i, j, group):
 
 def test_a_second_decoder_of_motion_and_lifting():
     group, rows, columns = 5, 2, 3
-    data = coding.encode(random_motion(group, rows, columns, 40, seed=3))
+    motion = random_motion(group, rows, columns, 40, seed=3)
+    data = coding.encode(motion)
     levels = decode_motion(data, group, rows, columns)
     ours = coding.decode(data, group, rows, columns)
-    for level, (mode, vector) in levels.items():
+    for level, (mode, vector, quarters) in levels.items():
         assert np.array_equal(ours[level - 1].mode, mode)
         assert np.array_equal(ours[level - 1].vector, vector)
+        assert np.array_equal(ours[level - 1].quarters, quarters)
 
     energy = np.array(
         [
@@ -204,9 +243,11 @@ def test_a_second_decoder_of_motion_and_lifting():
 
         def matrix(level, p, j, cell=cell, precision=precision, matrices=matrices):
             if (level, p, j) not in matrices:
-                weight = np.vectorize(lambda m: WEIGHTS[m][j])(levels[level][0][p])
-                vector = levels[level][1][p, j]
-                matrices[level, p, j] = warp_matrix(vector, weight, cell, precision)
+                mode = np.kron(levels[level][0][p], np.ones((2, 2), int))
+                weight = np.vectorize(lambda m: WEIGHTS[m][j])(mode)
+                quarter = [size // 2 for size in cell]
+                vector = levels[level][2][p, j]
+                matrices[level, p, j] = warp_matrix(vector, weight, quarter, precision)
             return matrices[level, p, j]
 
         samples = plane.unpack(packed).numpy()

@@ -17,11 +17,12 @@ from innvc.model import lifting
 from innvc.model.motion import (
     AFTER,
     BOTH,
-    CELL,
+    QUARTER,
     VECTOR_LIMIT,
     LevelMotion,
     MotionLifting,
     Warp,
+    in_quarters,
     planes_of,
     used,
     zero,
@@ -44,7 +45,17 @@ def random_motion(group: int, rows: int, columns: int, reach: int = 60, seed: in
         if frames % 2 == 0:
             mode[-1] %= AFTER  # the last frame has no reference after it
         vector = random.integers(-reach, reach + 1, (len(mode), 2, 2, rows, columns))
-        levels.append(LevelMotion(mode, (vector * used(mode)[:, :, None]).astype(np.int16)))
+        vector = (vector * used(mode)[:, :, None]).astype(np.int16)
+        # Quarters with the vectors of cells around, and with their own.
+        quarters = in_quarters(vector)
+        divided = in_quarters(random.random(vector[:, :, :1].shape) < 0.4)
+        for axis in (-2, -1):
+            moved = random.random(divided.shape) < 0.3
+            quarters = np.where(divided & moved, np.roll(quarters, 1, axis), quarters)
+        own = random.integers(-reach, reach + 1, quarters.shape)
+        quarters = np.where(divided & (random.random(divided.shape) < 0.2), own, quarters)
+        quarters = (quarters * in_quarters(used(mode)[:, :, None])).astype(np.int16)
+        levels.append(LevelMotion(mode, vector, quarters))
     return levels
 
 
@@ -75,7 +86,7 @@ def test_no_motion_is_the_haar_transform():
 def test_gains_are_the_energy_of_unit_noise():
     """White noise of one size in every subband frame; vectors of zero, any modes."""
     random = random_motion(7, 2, 2)
-    still = [LevelMotion(level.mode, level.vector * 0) for level in random]
+    still = [LevelMotion(m.mode, m.vector * 0, m.quarters * 0) for m in random]
     motion = MotionLifting(still, planes_of(LAYOUTS["gray"]))
     gains = motion.gains(torch.zeros(7, 4, 16, 16, dtype=torch.float64))
     for j in range(7):
@@ -93,7 +104,7 @@ def test_gains_are_the_energy_of_unit_noise():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_adjoint_of_the_warp(layout):
     for plane in planes_of(LAYOUTS[layout]):
-        rows, columns = (n * size for n, size in zip((3, 4), plane.samples(CELL), strict=True))
+        rows, columns = (n * size for n, size in zip((3, 4), plane.samples(QUARTER), strict=True))
         a, b = (picture(1, 1, rows, columns)[0, 0, :rows, :columns].double() for _ in range(2))
         b = b.flip(0)
         vector = torch.from_numpy(random_motion(2, 3, 4)[0].vector[0, 0])
@@ -129,7 +140,7 @@ def test_search_finds_a_pan_and_a_still_picture():
     assert (inner[0] == 0).all() and (inner[1] == 24).all()  # 6 samples, in quarters
     assert (found[1].vector[0, 0, 1, 1:-1, 1:-2] == 48).all()
     still = GroupSearch(planes[0].pack(luma[:1].expand(4, -1, -1)), planes, [2.0])
-    assert not any(level.vector.any() for level in still.motion(0, 4))
+    assert not any(level.quarters.any() for level in still.motion(0, 4))
     # Where nothing moves, the part of a group is the group of the part.
     part = still.motion(2, 2)
     assert len(part) == 1 and part[0].mode.shape[0] == 1
@@ -150,6 +161,7 @@ def test_coded_motion_comes_back(reach):
         found = coding.decode(coding.encode(motion), group, rows, columns)
         for a, b in zip(motion, found, strict=True):
             assert np.array_equal(a.mode, b.mode) and np.array_equal(a.vector, b.vector)
+            assert np.array_equal(a.quarters, b.quarters)
     assert coding.encode(zero(8, 3, 4)) == b""
 
 
@@ -168,6 +180,7 @@ def test_damaged_motion_is_an_error_or_valid_motion():
             continue
         for level in motion:
             assert level.mode.max() <= BOTH and np.abs(level.vector).max() <= VECTOR_LIMIT
+            assert np.abs(level.quarters).max() <= VECTOR_LIMIT
             assert not np.isin(level.mode[-1], (AFTER, BOTH)).any()
     assert refused > 30
 

@@ -3,7 +3,8 @@
     python training/make_samples.py CLIPS... -o FOLDER
     python training/train_intra.py FOLDER CLIPS... --minutes 40 --prior prior.npz -o start.npz
 
-It learns from the low-pass frames of the samples and from every fourth frame of the clips. The
+It learns from the low-pass frames of the samples and from every fourth frame of the clips: first
+the means alone, by a cost that is a function of the residual, then all by bits and error. The
 result holds integers (multiples of 2^-10) for each of its tensors, beside those of `--prior`.
 """
 
@@ -12,15 +13,18 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from msgspec.structs import replace
 from torch import Tensor
+from torch.func import functional_call
 
 from innvc.model.contexts import VALUE_LIMIT
-from innvc.model.intra import WEIGHT_BITS, IntraPrior
+from innvc.model.intra import WEIGHT_BITS, IntraPrior, beside
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, dead_zone_round
 from innvc.model.start import analytic_transform
@@ -29,10 +33,14 @@ from innvc.video.packing import pack, pad
 from innvc.video.source import open_source
 
 LAYOUT = SampleLayout("yuv", 1, 1)
+MEANS = ("enter", "middle", "leave", "linear", "within")
 # Learning rates relative to that of the networks' weights, in the units of `natural_units`.
 RATES = {
-    "leave": 0.5,
-    "within": 3.0,
+    "enter": 0.2,
+    "middle": 0.2,
+    "linear": 0.2,
+    "leave": 0.1,
+    "within": 0.5,
     "base": 60.0,
     "slope": 2.0,
     "absent": 20.0,
@@ -160,12 +168,109 @@ def initial(prior: IntraPrior, generator: torch.Generator) -> dict[str, Tensor]:
     return values
 
 
+class Means:
+    """The means of `IntraPrior.forward` in floating point, several times as fast.
+
+    The hidden layers are in bfloat16; none of it reaches a decoder.
+    """
+
+    def __init__(self, prior: IntraPrior, magnitude: Tensor) -> None:
+        self.prior, self.size = prior, magnitude
+        self.sees = prior.masks()["within"].float()
+
+    def __call__(self, values: dict[str, Tensor], known: Tensor) -> Tensor:
+        """Means in steps [N, C, h, w] of blocks, from their values and those beside them."""
+        flat, size = self.prior.flat, self.size
+        near, there = beside(known), beside(torch.ones_like(known[:1, :1]))
+        count = (there[:, 0] + there[:, 1]).clamp(min=1)
+        average = (near[:, 0, flat] + near[:, 1, flat]) / count
+        near = near.clone()
+        near[:, :, flat] = (near[:, :, flat] - average[:, None]) * there
+        x = (near / size[:, None, None]).movedim((3, 4), (1, 2)).flatten(3).flatten(0, 2)
+        coarse = {n: values[n].flatten(1).bfloat16() for n in ("enter", "middle", "leave")}
+        h = F.relu(x.bfloat16() @ coarse["enter"].T)
+        h = F.relu(h + h @ coarse["middle"].T)
+        first = (x @ values["linear"].flatten(1).T + (h @ coarse["leave"].T).float()) * size
+        first = first.unflatten(0, (len(known), *known.shape[2:])).movedim(-1, 1)
+        first = first.index_add(1, flat, average)
+        within = values["within"] * self.sees * (size[:, None] / size)
+        return first + torch.einsum("dc,nchw->ndhw", within, known - first)
+
+    def loss(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Logarithm of about what residuals cost an encoder in bits and error.
+
+        As their square below a step, as the logarithm above.
+        """
+        x = self.prior.layout.blocks(x)
+        with torch.no_grad():
+            mean = self(values, dead_zone_round(x))
+            known = mean + dead_zone_round(x - mean)
+        cost = torch.log2(1 + 9 * (x - self(values, known)).square()).sum(1).mean((1, 2))
+        return torch.log(cost + 4).mean()
+
+
+class Cost:
+    """Logarithm of the bits and the error of whole crops, as an encoder codes them."""
+
+    def __init__(self, prior: IntraPrior, units: dict[str, Tensor | float]) -> None:
+        self.prior, self.units = prior, units
+        self.rounding, self.bits = RateAwareRounding(), ChosenBits()
+
+    def loss(self, values: dict[str, Tensor], x: Tensor, weight: Tensor) -> Tensor:
+        parameters = {name: value * self.units[name] for name, value in values.items()}
+        # The first pass finds the symbols an encoder would choose, the second learns from them.
+        with torch.no_grad():
+            scale, mean = functional_call(self.prior, parameters, (16 * dead_zone_round(x),))
+            known = 16 * self.rounding(x - mean / 16, scale, weight) + mean
+            known = known.clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        scale, mean = functional_call(self.prior, parameters, (known,))
+        residual = x - mean / 16
+        symbol = self.rounding(residual, scale, weight)
+        bits = self.bits(symbol, scale, residual).mean((1, 2, 3))
+        error = (weight * (residual - symbol).square()).mean((1, 2, 3))
+        # Clips and lambdas differ tenfold in cost: the logarithm makes each count alike.
+        return torch.log(bits + error).mean()
+
+
+def train(
+    values: dict[str, Tensor],
+    rates: dict[str, float],
+    minutes: float,
+    loss_of: Callable[[dict[str, Tensor]], Tensor],
+    save: Callable[[], None],
+) -> None:
+    """Replaces those of `values` that have a rate by the running average of what Adam finds."""
+    trained = {name: values[name].clone().requires_grad_() for name in rates}
+    groups = [{"params": [trained[name]], "lr": rate} for name, rate in rates.items()]
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+    began, step, losses = time.monotonic(), 0, []
+    while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
+        loss = loss_of({**values, **trained})
+        optimiser.zero_grad()
+        loss.backward()
+        cosine = 0.5 * (1 + math.cos(math.pi * share))
+        for group, rate in zip(optimiser.param_groups, rates.values(), strict=True):
+            group["lr"] = rate * min(1, (step + 1) / 100) * (0.01 + 0.99 * cosine)
+        optimiser.step()
+        step += 1
+        for name, value in trained.items():
+            values[name].lerp_(value.detach(), max(1 / step, 0.005))
+        losses.append(loss.item())
+        if step % 500 == 0:
+            recent = sum(losses[-500:]) / len(losses[-500:])
+            print(f"{step} {time.monotonic() - began:.0f}s log cost {recent:.4f}", flush=True)
+            save()
+    save()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of the networks")
+    parser.add_argument("--means-minutes", type=float, default=60)
+    parser.add_argument("--means-rate", type=float, default=1e-3, help="learning rate for means")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of all together")
     parser.add_argument("--side", type=int, default=24, help="of a crop, in blocks")
     parser.add_argument("--count", type=int, default=3, help="crops of a step")
     parser.add_argument("--seed", type=int, default=0)
@@ -187,44 +292,18 @@ def main() -> None:
             for name in values:
                 whole = torch.from_numpy(arrays[f"intra.{name}"]) * 2.0**-WEIGHT_BITS
                 values[name] = (whole / units[name]).float()
-    for value in values.values():
-        value.requires_grad_()
-    speeds = {name: arguments.rate * RATES.get(name, 1.0) for name in values}
-    groups = [{"params": [value], "lr": speeds[name]} for name, value in values.items()]
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
-    average = {name: value.detach().clone() for name, value in values.items()}
-    rounding, chosen_bits = RateAwareRounding(), ChosenBits()
-    began, step, losses = time.monotonic(), 0, []
-    while (share := (time.monotonic() - began) / (60 * arguments.minutes)) < 1:
-        x, weight = pictures.draw(arguments.count, arguments.side)
-        parameters = {name: value * units[name] for name, value in values.items()}
-        # The first pass finds the symbols an encoder would choose, the second learns from them.
-        with torch.no_grad():
-            scale, mean = torch.func.functional_call(prior, parameters, (16 * dead_zone_round(x),))
-            known = 16 * rounding(x - mean / 16, scale, weight) + mean
-            known = known.clamp(-VALUE_LIMIT, VALUE_LIMIT)
-        scale, mean = torch.func.functional_call(prior, parameters, (known,))
-        residual = x - mean / 16
-        symbol = rounding(residual, scale, weight)
-        bits = chosen_bits(symbol, scale, residual).mean((1, 2, 3))
-        error = (weight * (residual - symbol).square()).mean((1, 2, 3))
-        # Clips and lambdas differ tenfold in cost: the logarithm makes each count alike.
-        loss = torch.log(bits + error).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        cosine = 0.5 * (1 + math.cos(math.pi * share))
-        for group, speed in zip(optimiser.param_groups, speeds.values(), strict=True):
-            group["lr"] = speed * min(1, (step + 1) / 100) * (0.01 + 0.99 * cosine)
-        optimiser.step()
-        step += 1
-        for name, value in values.items():
-            average[name].lerp_(value.detach(), max(1 / step, 0.005))
-        losses.append(loss.item())
-        if step % 200 == 0:
-            recent = sum(losses[-500:]) / len(losses[-500:])
-            print(f"{step} {time.monotonic() - began:.0f}s log cost {recent:.4f}", flush=True)
-            save(prior, average, units, arguments.prior, arguments.output)
-    save(prior, average, units, arguments.prior, arguments.output)
+
+    def keep() -> None:
+        save(prior, values, units, arguments.prior, arguments.output)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        return pictures.draw(arguments.count, arguments.side)
+
+    means, cost = Means(prior, pictures.magnitudes()), Cost(prior, units)
+    rates = dict.fromkeys(MEANS, arguments.means_rate)
+    train(values, rates, arguments.means_minutes, lambda v: means.loss(v, draw()[0]), keep)
+    rates = {name: arguments.rate * RATES.get(name, 1.0) for name in values}
+    train(values, rates, arguments.minutes, lambda v: cost.loss(v, *draw()), keep)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from innvc.model.motion import (
     VECTOR_LIMIT,
     LevelMotion,
     Motion,
+    in_quarters,
     used,
     zero,
 )
@@ -29,6 +30,7 @@ from innvc.model.subbands import low_counts
 TABLE_BITS = 6
 MODE_CLASSES = 2
 VECTOR_CLASSES = 12
+QUARTER_CLASSES = 7  # whether a cell is divided: 2; whose vector: 1; own vectors: 4
 CLASS_LIMITS = (0, 2, 8)  # of the spread of what could predict a vector
 SECOND_LIMITS = (0, 3)  # of the vertical difference, for the class of the horizontal one
 # Modes from likely to unlikely, by the mode that is expected: symbols 0, 1, -1, 2.
@@ -36,6 +38,7 @@ _ORDER = np.array([[0, 1, 3, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 1, 2, 0]])
 _RANK = np.argsort(_ORDER, axis=1)
 _SYMBOL = np.array([0, 1, -1, 2])
 _PLACE = np.array([0, 1, 3, 2])  # of symbols 0, 1, 2, -1
+OWN = 3  # a quarter's vector that is neither the cell's nor a neighbour's
 
 
 class _Collector:
@@ -59,7 +62,7 @@ Coder = Encoder | Decoder | _Collector
 
 def encode(motion: Motion) -> bytes:
     """Codes the motion of a packet of at least 2 frames; nothing where it is still."""
-    if not any(level.vector.any() or (level.mode != BEFORE).any() for level in motion):
+    if not any(level.quarters.any() or (level.mode != BEFORE).any() for level in motion):
         return b""
     coder = Encoder()
     for part, classes, level, coarser in _parts(motion):
@@ -98,7 +101,7 @@ def _parts(motion: Motion) -> Iterator[tuple[Part, int, LevelMotion, LevelMotion
     coarser = None
     for level in reversed(motion):
         yield _modes, MODE_CLASSES, level, coarser
-        yield _vectors, VECTOR_CLASSES, level, coarser
+        yield _vectors, VECTOR_CLASSES + QUARTER_CLASSES, level, coarser
         coarser = level
 
 
@@ -145,6 +148,7 @@ def _vectors(
 
     A vector is predicted by the median of three neighbours; the vector after, where both are
     used, by the one before in place of the third. Cells without a vector take the prediction on.
+    The quarters of the cells follow.
     """
     mode, vector = level.mode, level.vector
     expected, told = _halves_of(coarser, vector)
@@ -179,3 +183,72 @@ def _vectors(
             field[:, :, i, j] = found
             if not given:
                 vector[:, side][:, :, i, j] = np.where(here[:, None], found, 0)
+        quarters = level.quarters[:, side] if given else None
+        found = _quarters(coder, tables[VECTOR_CLASSES:], field, there, quarters)
+        if not given:
+            level.quarters[:, side] = np.where(in_quarters(there[:, None]), found, 0)
+
+
+def _quarters(
+    coder: Coder,
+    tables: np.ndarray,
+    cells: np.ndarray,
+    there: np.ndarray,
+    quarters: np.ndarray | None,
+) -> np.ndarray:
+    """Codes (`quarters`) or decodes the vectors of the quarters of cells, [P, 2, 2 R, 2 C].
+
+    A quarter has the vector of its cell, of the cell on its left or right, of that above or below,
+    or its own.
+
+    Args:
+        cells: Vectors of all cells [P, 2, R, C].
+        there: Which of them have quarters, bool [P, R, C].
+    """
+    around = np.pad(cells, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    beside = around[:, :, 1:-1, :-2], around[:, :, 1:-1, 2:]
+    upright = around[:, :, :-2, 1:-1], around[:, :, 2:, 1:-1]
+    choices = np.stack(  # [3, 4, P, 2, R, C]
+        [
+            [cells] * 4,
+            [beside[x] for _ in range(2) for x in range(2)],
+            [upright[y] for y in range(2) for _ in range(2)],
+        ]
+    )
+    varied = (choices != cells).any((0, 1, 3))
+    known = None
+    if quarters is not None:
+        known = np.stack([quarters[:, :, y::2, x::2] for y in range(2) for x in range(2)])
+    flags = None if known is None else (known != cells).any((0, 2))[there].astype(np.int32)
+    flags = coder.code(tables[varied[there].astype(np.intp)], flags)
+    if np.any((flags < 0) | (flags > 1)):
+        raise CorruptError("Whether a cell is divided is out of range.")
+    divided = np.zeros_like(there)
+    divided[there] = flags.astype(bool)
+    divided = np.broadcast_to(divided, (4, *divided.shape))
+
+    symbols = None
+    if known is not None:
+        alike = (known == choices).all(3)
+        chosen = np.where(alike.any(0), alike.argmax(0), OWN)
+        symbols = _SYMBOL[chosen[divided]]
+    coded = coder.code(np.full(divided.sum(), tables[2]), symbols)
+    if np.any((coded < -1) | (coded > 2)):
+        raise CorruptError("The choice of a vector is out of range.")
+    choice = np.zeros(divided.shape, np.intp)
+    choice[divided] = _PLACE[coded]
+
+    own = choice == OWN
+    found = np.take_along_axis(choices, choice[None, :, :, None] % OWN, 0)[0].astype(np.int32)
+    size = np.zeros(own.sum(), np.intp)
+    for axis in range(2):
+        here = found[:, :, axis]
+        wanted = None if known is None else (known[:, :, axis] - here)[own]
+        difference = coder.code(tables[3 + size], wanted)
+        here[own] += difference
+        size = 1 + np.digitize(abs(difference), SECOND_LIMITS, right=True)
+    if np.abs(found).max(initial=0) > VECTOR_LIMIT:
+        raise CorruptError("A motion vector is out of range.")
+    rows, columns = (2 * n for n in cells.shape[2:])
+    blocks = found.reshape(2, 2, *cells.shape).transpose(2, 3, 4, 0, 5, 1)
+    return blocks.reshape(*cells.shape[:2], rows, columns)

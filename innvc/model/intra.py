@@ -151,7 +151,7 @@ class IntraPrior(nn.Module):
         w = self.weights()
         blocks = self.layout.blocks(value)
         height, width = blocks.shape[-2:]
-        near, there = _beside(blocks), _beside(torch.ones_like(blocks[:1, :1]))
+        near, there = beside(blocks), beside(torch.ones_like(blocks[:1, :1]))
         average = self._average(near[:, 0, self.flat], near[:, 1, self.flat], there)
         near = torch.stack(list(near.unbind(1)), 1)
         near[:, :, self.flat] = (near[:, :, self.flat] - average[:, None]) * there
@@ -163,7 +163,7 @@ class IntraPrior(nn.Module):
         first = first.index_add(1, self.flat.to(first.device), average)
         first = first.clamp(-VALUE_LIMIT, VALUE_LIMIT)
         residual = blocks - first
-        magnitudes = torch.cat([_beside(blocks), _beside(residual)], 1)
+        magnitudes = torch.cat([beside(blocks), beside(residual)], 1)
         logs = self._log(magnitudes).flatten(1, 2).flatten(2)
         s = F.relu(w["scale_enter"] @ logs + w["scale_bias"][:, None])
         s = floor_ste(s / 2**10).clamp(max=SCALE_LIMIT)
@@ -189,7 +189,7 @@ class IntraPrior(nn.Module):
         return log_magnitude(value.abs().clamp(max=VALUE_LIMIT), self.logarithms)
 
 
-def _beside(x: Tensor) -> Tensor:
+def beside(x: Tensor) -> Tensor:
     """The four decoded neighbours of each block, zero outside: [N, 4, C, H, W]."""
     height, width = x.shape[-2:]
     wide = F.pad(x, (1, 1, 1, 0))

@@ -2,7 +2,8 @@
 
 The picture is divided into cells of 16x16 luma samples. In each detail frame of each lifting level
 a cell has a mode: the odd frame's cell is not predicted, predicted from the even frame before it,
-from the even frame after it, or from the mean of both (the 5/3 wavelet). One vector a reference.
+from the even frame after it, or from the mean of both (the 5/3 wavelet). One vector a reference,
+or where things part one for each quarter of the cell.
 
 The update is the adjoint of the prediction: a detail goes back, with the same filters, to the
 samples that predicted it, and each even sample becomes the mean of itself and of all that it
@@ -26,6 +27,7 @@ from innvc.model.lifting import synthesis_energy
 from innvc.model.subbands import low_counts
 
 CELL = 16  # luma samples
+QUARTER = 8
 OVERLAP = 4  # luma samples
 TAPS = 8
 PRECISION = 2  # fractional bits of a luma vector
@@ -45,14 +47,18 @@ class LevelMotion:
         mode: uint8 [P, rows, columns], NONE, BEFORE, AFTER or BOTH.
         vector: int16 [P, 2, 2, rows, columns]: reference before and after; vertical and
             horizontal, in quarter luma samples; zero where the mode does not use it.
+        quarters: The same for the quarters of the cells, [P, 2, 2, 2 rows, 2 columns]: what
+            predicts. The cells' own vectors predict vectors.
     """
 
     mode: np.ndarray
     vector: np.ndarray
+    quarters: np.ndarray
 
     def part(self, first: int, count: int) -> LevelMotion:
         """The motion of some of the frames."""
-        return LevelMotion(self.mode[first : first + count], self.vector[first : first + count])
+        part = slice(first, first + count)
+        return LevelMotion(self.mode[part], self.vector[part], self.quarters[part])
 
 
 Motion = Sequence[LevelMotion]  # of lifting levels 1, 2 ... of a group
@@ -65,6 +71,7 @@ def zero(group: int, rows: int, columns: int) -> list[LevelMotion]:
         LevelMotion(
             np.full((p, rows, columns), BEFORE, np.uint8),
             np.zeros((p, 2, 2, rows, columns), np.int16),
+            np.zeros((p, 2, 2, 2 * rows, 2 * columns), np.int16),
         )
         for p in frames
     ]
@@ -73,6 +80,11 @@ def zero(group: int, rows: int, columns: int) -> list[LevelMotion]:
 def used(mode: np.ndarray) -> np.ndarray:
     """Which of the two references each cell uses, bool [P, 2, rows, columns]."""
     return np.stack([(mode == BEFORE) | (mode == BOTH), (mode == AFTER) | (mode == BOTH)], 1)
+
+
+def in_quarters(cells: np.ndarray) -> np.ndarray:
+    """Values of cells [..., rows, columns] for their quarters."""
+    return cells.repeat(2, -2).repeat(2, -1)
 
 
 @dataclass(frozen=True)
@@ -142,15 +154,22 @@ class Warp:
         weight: Of each cell's prediction, [rows, columns].
         plane: Whose samples.
         like: A tensor of the samples' dtype and device.
+        size: Luma samples of a cell.
         overlap: Luma samples by which a prediction reaches into the neighbours.
     """
 
     def __init__(
-        self, vector: Tensor, weight: Tensor, plane: Plane, like: Tensor, overlap: int = OVERLAP
+        self,
+        vector: Tensor,
+        weight: Tensor,
+        plane: Plane,
+        like: Tensor,
+        size: int = QUARTER,
+        overlap: int = OVERLAP,
     ) -> None:
         counts = vector.shape[1:]
-        self._cell, self._reach = plane.samples(CELL), plane.samples(overlap)
-        self._block = plane.samples(CELL + 2 * overlap)
+        self._cell, self._reach = plane.samples(size), plane.samples(overlap)
+        self._block = plane.samples(size + 2 * overlap)
         height, width = (n * cell for n, cell in zip(counts, self._cell, strict=True))
         self._padded = (height + 2 * self._reach[0], width + 2 * self._reach[1])
         places, self._bands, windows = [], [], []
@@ -172,21 +191,31 @@ class Warp:
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Prediction [H, W] from samples [H, W]."""
-        blocks = self._bands[0] @ samples.flatten()[self._index] @ self._bands[1].mT
-        columns = (blocks * self._share).flatten(1).T[None]
+        columns = self.blocks(samples).flatten(1).T[None]
         padded = F.fold(columns, self._padded, self._block, stride=self._cell)[0, 0]
         y, x = self._reach
         return padded[y : len(padded) - y, x : padded.shape[1] - x]
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [H, W] to [H, W]."""
+        patches = self._bands[0].mT @ self.parts(samples) @ self._bands[1]
+        result = torch.zeros_like(samples).flatten()
+        return result.index_add_(0, self._index.flatten(), patches.flatten()).view_as(samples)
+
+    def blocks(self, samples: Tensor) -> Tensor:
+        """Predictions of the cells and the samples around, [cells, height, width], by share.
+
+        Their sum in place is the prediction.
+        """
+        blocks = self._bands[0] @ samples.flatten()[self._index] @ self._bands[1].mT
+        return blocks * self._share
+
+    def parts(self, samples: Tensor) -> Tensor:
+        """The samples [H, W] that `blocks` predict, by share."""
         y, x = self._reach
         padded = F.pad(samples[None, None], (x, x, y, y))
         columns = F.unfold(padded, self._block, stride=self._cell)[0]
-        blocks = columns.T.unflatten(1, self._block) * self._share
-        patches = self._bands[0].mT @ blocks @ self._bands[1]
-        result = torch.zeros_like(samples).flatten()
-        return result.index_add_(0, self._index.flatten(), patches.flatten()).view_as(samples)
+        return columns.T.unflatten(1, self._block) * self._share
 
 
 @cache
@@ -214,14 +243,14 @@ class MotionLifting:
         self.planes = planes
 
     def _references(self, level: int, frame: int) -> list[tuple[int, Tensor, Tensor]]:
-        """(even frame, weights [rows, columns], vectors) of each reference that is used."""
+        """(even frame, weights, vectors) of each reference that is used, for quarters of cells."""
         motion = self.motion[level - 1]
-        mode = torch.from_numpy(motion.mode[frame]).long()
+        mode = torch.from_numpy(in_quarters(motion.mode[frame])).long()
         used = []
         for side in range(2):
             weight = WEIGHTS[side][mode]
             if weight.any():
-                used.append((frame + side, weight, torch.from_numpy(motion.vector[frame, side])))
+                used.append((frame + side, weight, torch.from_numpy(motion.quarters[frame, side])))
         return used
 
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:

@@ -1,0 +1,178 @@
+"""Block matching: one vector a cell, and where it pays one for each quarter of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from innvc.model.motion import CELL, QUARTER, VECTOR_LIMIT, Plane, Warp
+
+REACH = 12  # of the full search, in samples of a quarter of the size
+# Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
+DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0
+
+
+class Search:
+    """Finds the vectors from one picture to another, both [H, W] luma.
+
+    A cell counts with the samples around that it is blended into. The measure is the mean of the
+    absolute differences' sum and that of their DCT, which is nearer to what coding them costs.
+
+    Args:
+        rate: Difference that one bit of a vector is worth.
+    """
+
+    size = CELL
+
+    def __init__(self, target: Tensor, reference: Tensor, plane: Plane, rate: float) -> None:
+        self.target, self.reference, self.plane, self.rate = target, reference, plane, rate
+        self.rows, self.columns = (n // self.size for n in target.shape)
+        self.vector = torch.zeros(2, self.rows, self.columns, dtype=torch.long)
+        self.cost = self._cost(self.vector)
+
+    def _differences(self, vector: Tensor) -> Tensor:
+        """How far each cell's prediction is off, [rows, columns]."""
+        weight = torch.ones(vector.shape[1:])
+        warp = Warp(vector, weight, self.plane, self.reference, self.size)
+        difference = warp.parts(self.target) - warp.blocks(self.reference)
+        transform = dct(difference.shape[-1]).to(difference)
+        total = difference.abs() + (transform @ difference @ transform.T).abs()
+        return total.sum((1, 2)).view(self.rows, self.columns) / 2
+
+    def _cost(self, vector: Tensor) -> Tensor:
+        return self._differences(vector) + self.rate * self.bits(vector)
+
+    def bits(self, vector: Tensor) -> Tensor:
+        """About what vectors cost beside those that were found so far, [rows, columns]."""
+        padded = F.pad(self.vector[None].float(), (1, 1, 1, 1), mode="replicate")[0]
+        near = torch.stack([padded[:, 1:-1, :-2], padded[:, :-2, 1:-1], padded[:, :-2, 2:]])
+        predicted = near.median(0).values
+        return (1 + 2 * torch.log2(1 + (vector - predicted).abs())).sum(0)
+
+    def _try(self, vector: Tensor) -> None:
+        vector = vector.clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
+        cost = self._cost(vector)
+        better = cost < self.cost
+        self.vector = torch.where(better, vector, self.vector)
+        self.cost = torch.where(better, cost, self.cost)
+
+    def _coarse(self) -> Iterator[Tensor]:
+        """Best vectors at a quarter of the size: of each cell, and of its neighbourhood."""
+        small = [F.avg_pool2d(x[None, None], 4)[0, 0] for x in (self.target, self.reference)]
+        margin = F.pad(small[1][None, None], (REACH,) * 4, mode="replicate")[0, 0]
+        height, width = small[0].shape
+        offsets, costs = [], []
+        for dy in range(-REACH, REACH + 1):
+            for dx in range(-REACH, REACH + 1):
+                shifted = margin[REACH + dy : REACH + dy + height, REACH + dx : REACH + dx + width]
+                difference = (small[0] - shifted).abs()
+                costs.append(F.avg_pool2d(difference[None, None], CELL // 4)[0, 0])
+                offsets.append((dy, dx))
+        cells = torch.stack(costs)
+        shifts = torch.tensor(offsets)
+        wide = F.avg_pool2d(F.pad(cells[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
+        for cost in (cells, wide):
+            yield (shifts[cost.argmin(0)] * 16).permute(2, 0, 1)
+        whole = shifts[cells.mean((1, 2)).argmin()] * 16
+        yield whole[:, None, None].expand(2, self.rows, self.columns)
+
+    def _neighbours(self) -> None:
+        for axis, shift in ((1, 1), (1, -1), (2, 1), (2, -1)):
+            self._try(torch.roll(self.vector, shift, axis))
+
+    def _refine(self, step: int) -> None:
+        centre = self.vector
+        for dy in (-step, 0, step):
+            for dx in (-step, 0, step):
+                if dy or dx:
+                    self._try(centre + torch.tensor([dy, dx])[:, None, None])
+
+    def run(self) -> Tensor:
+        """Vectors [2, rows, columns] in quarter samples."""
+        for vector in self._coarse():
+            self._try(vector)
+        self.cost = self._cost(self.vector)
+        self._refine(8)
+        self._neighbours()
+        for step in (4, 2, 1):
+            self._refine(step)
+        for _ in range(2):
+            self.cost = self._cost(self.vector)
+            self._neighbours()
+            self._refine(4)
+            self._refine(1)
+        return self.vector
+
+    def around(self, vector: Tensor) -> Tensor:
+        """The best vectors within a sample of the given ones."""
+        self.vector = vector
+        self.cost = self._cost(vector)
+        for step in (2, 1):
+            self._refine(step)
+        return self.vector
+
+
+class QuarterSearch(Search):
+    """Finds the vectors of the quarters of cells, most of them those of a cell around.
+
+    Args:
+        cells: Vectors of the cells [2, rows, columns].
+    """
+
+    size = QUARTER
+
+    def __init__(
+        self, target: Tensor, reference: Tensor, plane: Plane, rate: float, cells: Tensor
+    ) -> None:
+        around = F.pad(cells[None].float(), (1, 1, 1, 1), mode="replicate")[0].long()
+        rows, columns = (torch.arange(2 * n) for n in cells.shape[1:])
+        here = [(n // 2 + 1) for n in (rows, columns)]
+        near = [(n + 1) // 2 + n % 2 for n in (rows, columns)]
+        self.cells = around[:, here[0][:, None], here[1]]
+        self.beside = around[:, here[0][:, None], near[1]]
+        self.upright = around[:, near[0][:, None], here[1]]
+        super().__init__(target, reference, plane, rate)
+
+    def bits(self, vector: Tensor) -> Tensor:
+        """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
+        own = OWN_BITS + 2 * torch.log2(1 + (vector - self.cells).abs()).sum(0)
+        near = (vector == self.beside).all(0) | (vector == self.upright).all(0)
+        bits = torch.where(near, own.clamp(max=NEAR_BITS), own)
+        return bits * (vector != self.cells).any(0)
+
+    def run(self) -> Tensor:
+        """Vectors [2, 2 rows, 2 columns] in quarter samples."""
+        self.vector = self.cells
+        self.cost = whole = self._cost(self.cells)
+        self._try(self.beside)
+        self._try(self.upright)
+        for step in (4, 2, 1):
+            self._refine(step)
+        gain = _sums(whole - self.cost) > self.rate * DIVIDED_BITS
+        divided = gain.repeat_interleave(2, 0).repeat_interleave(2, 1)
+        self.vector = torch.where(divided, self.vector, self.cells)
+        return self.vector
+
+    def division_bits(self) -> Tensor:
+        """About what the quarters cost, [rows, columns]."""
+        divided = _sums((self.vector != self.cells).any(0).float()) > 0
+        return _sums(self.bits(self.vector)) + DIVIDED_BITS * divided
+
+
+def _sums(quarters: Tensor) -> Tensor:
+    """Sums of each cell's quarters, [rows, columns]."""
+    return quarters.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).sum((1, 3))
+
+
+@cache
+def dct(size: int) -> Tensor:
+    """[size, size] the orthonormal DCT."""
+    k = torch.arange(size, dtype=torch.float64)
+    basis = torch.cos(torch.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * sqrt(2 / size)
+    basis[0] /= sqrt(2)
+    return basis
