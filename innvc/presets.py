@@ -110,7 +110,7 @@ def default_layers(groups: int) -> tuple[int, ...]:
 def _transform(clip: Clip, **more: object) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
-    prior = PriorConfig(reach=6, halves=12, intra=(256, 192), skip=True)
+    prior = PriorConfig(reach=6, halves=12, intra=(512, 192), skip=True)
     newest = starting_points.NEWEST
     return ModelConfig(groups=groups, layers=layers, prior=prior, start=newest, motion=True, **more)
 

@@ -251,7 +251,7 @@ def read_level(coder, shape, coarser):
     return value
 
 
-TRAINED = PriorConfig(reach=6, halves=12, intra=(256, 192))
+TRAINED = PriorConfig(reach=6, halves=12, intra=(512, 192))
 MATRICES = {
     f"prior.{name}"
     for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")

@@ -34,13 +34,13 @@ def street(tmp_path_factory):
 @pytest.mark.parametrize(
     "switches, facts",
     [
-        ([], {"field": True, "field_role": "modulation", "base": "dct", "start": 3}),
+        ([], {"field": True, "field_role": "modulation", "base": "dct", "start": 4}),
         (["--no-mask"], {"field": True, "field_role": "modulation"}),
         (["--no-modulation"], {"field": False}),
         (["--residual"], {"field": True, "field_role": "residual"}),
         (["--base", "identity"], {"base": "identity", "start": 0, "groups": 20}),
         (["--no-coupling", "--no-context"], {"coupling": [], "start": 0}),
-        (["--no-intra"], {"start": 3}),
+        (["--no-intra"], {"start": 4}),
     ],
 )
 def test_each_switch_encodes_decodes_and_verifies(street, tmp_path, call, switches, facts):
@@ -76,7 +76,7 @@ def test_the_switches_change_the_configuration():
         assert make("slow", clip, switches)[0].prior.intra == (0, 0)
     brought, learnt = make("fast", clip, Switches(residual=True))
     assert brought.field == config.field and "field" in learnt.learn
-    assert config.start == 3 and make("slow", clip, Switches(start=0))[0].start == 0
+    assert config.start == 4 and make("slow", clip, Switches(start=0))[0].start == 0
     paper = make("paper", clip, Switches(base="dct"))[0]
     assert paper.base == "dct" and sum(paper.groups) == 256
     assert make("paper", clip, Switches(base="identity")) == make("paper", clip)

@@ -251,4 +251,5 @@ def _quarters(
         raise CorruptError("A motion vector is out of range.")
     rows, columns = (2 * n for n in cells.shape[2:])
     blocks = found.reshape(2, 2, *cells.shape).transpose(2, 3, 4, 0, 5, 1)
-    return blocks.reshape(*cells.shape[:2], rows, columns)
+    result: np.ndarray = blocks.reshape(*cells.shape[:2], rows, columns)
+    return result

@@ -36,12 +36,12 @@ UNLIKE_BITS = 3.0  # a guess, for each neighbour of another mode
 
 
 def coefficient_cost(x: Tensor) -> Tensor:
-    """Bits and distortion of coefficients in quantisation steps, in bits: reverse water-filling.
+    """About the bits and distortion of coefficients in quantisation steps, in bits.
 
-    Small ones are left out at 6 / ln 2 bits for a squared step (where rate and distortion
-    balance), large ones cost the logarithm of their size.
+    Small ones are left out and cost their square, large ones the logarithm of their size, their
+    sign and their place.
     """
-    return 0.5 * torch.log2(1 + 12 * x.square())
+    return torch.log2(1 + 10 * x.square())
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class GroupSearch:
         rows, columns = (n // CELL for n in targets.shape[1:])
         alone, joint = (Vectors.zeros(len(b), rows, columns) for _ in range(2))
         cost = np.full((len(b), 4, rows, columns), np.inf, np.float32)
-        rate = 0.6 * self.steps[0] / gain
+        rate = 1.0 * self.steps[0] / gain
         for p in range(len(b)):
             target, near = targets[p], references[p : p + 2]
             searches = [Search(target, reference, luma, rate) for reference in near]

@@ -30,10 +30,10 @@ class StartingPoint:
 
 
 STARTING_POINTS = {
-    3: StartingPoint(
-        "start3.npz",
+    4: StartingPoint(
+        "start4.npz",
         ("yuv", 1, 1),
-        "66f00955952402a2a8c791d33c5de4da4a6bfcfaf8c51e1f3565a124467898de",
+        "a543ed21122cf2245e315c363ec4dea7daf2be0be02be31b813e028a87e2c8cf",
     ),
 }
 NEWEST = max(STARTING_POINTS)
