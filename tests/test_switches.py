@@ -165,7 +165,7 @@ def test_without_a_field_the_latent_is_the_whole_picture(clip):
         (["--residual", "--no-modulation"], "removes"),
         (["--base", "haar"], "no base 'haar'"),
         (["--start", "9"], "no starting point 9"),
-        (["--start", "3", "--no-context"], "Leave out --start"),
+        (["--start", "4", "--no-context"], "Leave out --start"),
     ],
 )
 def test_switches_that_are_refused(street, tmp_path, call, arguments, sentence):

@@ -31,8 +31,8 @@ from innvc.model.motion import (
 )
 from innvc.model.subbands import low_counts
 
-MODE_BITS = (4.0, 1.0, 2.0, 0.0)  # a guess, by mode
-UNLIKE_BITS = 3.0  # a guess, for each neighbour of another mode
+MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
+UNLIKE_BITS = 6.0  # a guess, for each neighbour of another mode
 
 
 def coefficient_cost(x: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class GroupSearch:
             cells = list(found)
             both = list(quarters)
             if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
-                for side in (1, 0):
+                for side in (1, 0, 1, 0):
                     other = compensated(near[1 - side], cells[1 - side], luma, CELL)
                     search = Search(2 * target - other, near[side], luma, 2 * rate)
                     cells[side] = search.around(cells[side])
