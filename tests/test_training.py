@@ -41,7 +41,16 @@ def test_a_starting_point_is_made(tmp_path, monkeypatch):
         assert len(moved) == len(shipped)
         # What a channel predicts in a mirrored picture is mirrored.
         reach = found["prior.reach"].astype(int)
-    options = ["--minutes", 0.05, "--side", 4, "--prior", tmp_path / "start.npz"]
+    options = [
+        "--means-minutes",
+        0.03,
+        "--minutes",
+        0.05,
+        "--side",
+        4,
+        "--prior",
+        tmp_path / "start.npz",
+    ]
     run(train_intra, tmp_path / "samples", clip, *options, "-o", tmp_path / "both.npz")
     with np.load(tmp_path / "both.npz") as both, np.load(tmp_path / "start.npz") as found:
         assert sorted(both.files) == sorted(values)

@@ -32,6 +32,7 @@ class Search:
     def __init__(self, target: Tensor, reference: Tensor, plane: Plane, rate: float) -> None:
         self.target, self.reference, self.plane, self.rate = target, reference, plane, rate
         self.rows, self.columns = (n // self.size for n in target.shape)
+        self._parts: Tensor | None = None
         self.vector = torch.zeros(2, self.rows, self.columns, dtype=torch.long)
         self.cost = self._cost(self.vector)
 
@@ -39,10 +40,13 @@ class Search:
         """How far each cell's prediction is off, [rows, columns]."""
         weight = torch.ones(vector.shape[1:])
         warp = Warp(vector, weight, self.plane, self.reference, self.size)
-        difference = warp.parts(self.target) - warp.blocks(self.reference)
+        if self._parts is None:
+            self._parts = warp.parts(self.target)
+        difference = self._parts - warp.blocks(self.reference)
         transform = dct(difference.shape[-1]).to(difference)
-        total = difference.abs() + (transform @ difference @ transform.T).abs()
-        return total.sum((1, 2)).view(self.rows, self.columns) / 2
+        transformed = (difference @ transform.T).mT.reshape(difference.shape) @ transform.T
+        total = difference.abs().sum((1, 2)) + transformed.abs().sum((1, 2))
+        return total.view(self.rows, self.columns) / 2
 
     def _cost(self, vector: Tensor) -> Tensor:
         return self._differences(vector) + self.rate * self.bits(vector)
