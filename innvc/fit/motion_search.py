@@ -139,7 +139,7 @@ class GroupSearch:
         rows, columns = (n // CELL for n in targets.shape[1:])
         alone, joint = (Vectors.zeros(len(b), rows, columns) for _ in range(2))
         cost = np.full((len(b), 4, rows, columns), np.inf, np.float32)
-        rate = 1.0 * self.steps[0] / gain
+        rate = self.steps[0] / gain
         for p in range(len(b)):
             target, near = targets[p], references[p : p + 2]
             searches = [Search(target, reference, luma, rate) for reference in near]
