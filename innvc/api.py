@@ -48,6 +48,7 @@ def encode(
     context: bool = True,
     intra: bool = True,
     motion: bool = True,
+    post_filter: bool = True,
     start: int | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -74,8 +75,8 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, intra, motion, start: Parts of the
-            method, turned off or replaced for ablations; see `switches.Switches`.
+        mask, modulation, residual, base, coupling, context, intra, motion, post_filter, start:
+            Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
@@ -97,7 +98,17 @@ def encode(
     from innvc.switches import Switches
 
     switches = Switches(
-        model, mask, modulation, residual, base, coupling, context, intra, motion, start
+        model=model,
+        mask=mask,
+        modulation=modulation,
+        residual=residual,
+        base=base,
+        coupling=coupling,
+        context=context,
+        intra=intra,
+        motion=motion,
+        post_filter=post_filter,
+        start=start,
     )
     switches.check()
     if model == "nvrc" and gop is not None:

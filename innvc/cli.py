@@ -126,6 +126,12 @@ def encode(
             "--no-motion", help="No motion compensation in the lifting.", rich_help_panel=ABLATION
         ),
     ] = False,
+    no_filter: Annotated[
+        bool,
+        typer.Option(
+            "--no-filter", help="No post-filter of decoded frames.", rich_help_panel=ABLATION
+        ),
+    ] = False,
     start: Annotated[
         int | None,
         typer.Option(
@@ -165,6 +171,7 @@ def encode(
             context=not no_context,
             intra=not no_intra,
             motion=not no_motion,
+            post_filter=not no_filter,
             start=start,
             device=device,
             threads=threads,

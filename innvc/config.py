@@ -58,6 +58,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     # codes the difference; or it is the picture (NVRC), without backbone and latent.
     field_role: Literal["modulation", "residual", "picture"] = "modulation"
     motion: bool = False  # motion-compensated lifting
+    post_filter: bool = False  # decoded frames are filtered by the starting point's network
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,21 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import motion, parameters
+from innvc.bitstream import gains, motion, parameters
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.errors import VerificationError
-from innvc.model import lifting
+from innvc.model import lifting, starting_points
 from innvc.model import subbands as order
 from innvc.model.contexts import Context
 from innvc.model.field import Window
-from innvc.model.model import Condition, InnvcModel, SampleLayout
+from innvc.model.model import STEP_UNIT, Condition, InnvcModel, SampleLayout
 from innvc.model.motion import CELL, Motion, MotionLifting, planes_of
+from innvc.model.post_filter import FrameFilter, PostFilter
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
 
@@ -76,6 +78,16 @@ class SegmentDecoder:
         self.device = device
         self.dtype = torch.float64 if exact else torch.float32
         self.matrices = self.model.backbone.matrices()
+        self.filter: FrameFilter | None = None
+        if header.model.post_filter:
+            network = PostFilter(starting_points.post_filter(header.model.start))
+            self.filter = FrameFilter(
+                network.requires_grad_(False).to(device, self.dtype),
+                layout.family,
+                self.model.packed_planes,
+                2.0 ** (header.step_base / STEP_UNIT),
+                (header.height, header.width),
+            )
         self.stride = self.model.stride * header.model.packing  # luma samples of a position
         self.size = (
             -(-header.height // self.stride),
@@ -170,16 +182,27 @@ class SegmentDecoder:
             latents.append(latent / self.model.steps(window.level))
         return torch.cat(latents)
 
+    def gains(self, packet: PacketRecord) -> np.ndarray | None:
+        """Gains [G, planes, rows, columns, K] of a packet's post-filter; None where it has none.
+
+        Raises:
+            CorruptError: they are not a valid code.
+        """
+        if not packet.gains or self.filter is None:
+            return None
+        planes, count = len(self.filter.planes), self.filter.network.corrections
+        return gains.decode(packet.gains, (packet.subbands, planes, *self.filter.regions, count))
+
     @torch.no_grad()
-    def frames(
+    def synthesis(
         self,
         number: int,
         values: Tensor | None,
         found: Motion | None,
         intra: bool = False,
         field: bool = True,
-    ) -> list[Frame]:
-        """Frames of a packet.
+    ) -> Tensor:
+        """Packed frames [G, C, H, W] of a packet, before the post-filter.
 
         Args:
             number: Of the packet.
@@ -198,7 +221,14 @@ class SegmentDecoder:
             condition = self.model.condition(window) if field else Condition()
             half = self._half(intra and j == 0)
             subbands.append(self.model.synthesis(latent, self.matrices, condition, half))
-        packed = lifting.inverse(torch.cat(subbands), self._lifting(found)).cpu().numpy()
+        return lifting.inverse(torch.cat(subbands), self._lifting(found))
+
+    @torch.no_grad()
+    def frames(self, number: int, packed: Tensor, found: np.ndarray | None = None) -> list[Frame]:
+        """Frames of a packet from its packed frames, filtered if there are gains."""
+        if found is not None and self.filter is not None:
+            pairs = zip(packed, found, strict=True)
+            packed = torch.stack([self.filter.apply(frame, gains) for frame, gains in pairs])
         header = self.header
         stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames
         first = self.starts[number]
@@ -207,5 +237,5 @@ class SegmentDecoder:
                 unpack(picture, self.format, header.width, header.height, header.model.packing),
                 stamps[first + i],
             )
-            for i, picture in enumerate(packed)
+            for i, picture in enumerate(packed.cpu().numpy())
         ]

@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import parameters
+from innvc.bitstream import gains, parameters
 from innvc.bitstream.header import HeaderRecord
-from innvc.bitstream.intra import ExactIntra
-from innvc.bitstream.latent import RESIDUAL_LIMIT, code_packet
+from innvc.bitstream.latent import code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
 from innvc.decoder import SegmentDecoder, layout_of, reproducible_arithmetic
+from innvc.fit import filter_gains
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.loop import Progress, fit
 from innvc.fit.motion_search import GroupSearch, coefficient_cost
 from innvc.fit.parameters import ParameterQuantiser
+from innvc.fit.rounding import Rounding
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
-from innvc.model.motion import planes_of
-from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
+from innvc.model.motion import Motion, planes_of
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
 
@@ -240,10 +240,10 @@ class SegmentEncoder:
             coded = self.groups[number].motion
             group = self.segment.sizes[number]
             frames = self.packed[start : start + group]
-            intra = self.intra[number]
-            latent = decoder.analyse(number, frames, decoder.motion(coded, group), intra).double()
+            intra, motion = self.intra[number], decoder.motion(coded, group)
+            latent = decoder.analyse(number, frames, motion, intra).double()
             weight = self._error_weight(decoder, number)
-            rounding = _Rounding(latent, weight, decoder.intra)
+            rounding = Rounding(latent, weight, decoder.intra)
             packet = code_packet(
                 decoder.prior,
                 group,
@@ -262,8 +262,28 @@ class SegmentEncoder:
                 data=b"".join(layer for layers in packet.coded for layer in layers),
                 motion=coded,
                 intra=intra,
+                gains=self._gains(decoder, number, frames, packet.values, motion),
             )
             yield coded_packet, error
+
+    @torch.no_grad()
+    def _gains(
+        self,
+        decoder: SegmentDecoder,
+        number: int,
+        frames: Tensor,
+        values: Tensor,
+        motion: Motion | None,
+    ) -> bytes:
+        """Coded gains of the post-filter for a packet of `frames` and decoded values."""
+        if decoder.filter is None:
+            return b""
+        decoded = decoder.synthesis(number, values, motion, self.intra[number])
+        size = -(-self.header.height // 2), -(-self.header.width // 2)
+        model = decoder.model
+        shares = dict(zip(model.planes.tolist(), model.error_shares().tolist(), strict=True))
+        weights = [self.settings.lambda_ * shares[plane] for plane in sorted(shares)]
+        return gains.encode(filter_gains.choose(decoder.filter, decoded, frames, size, weights))
 
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
@@ -272,63 +292,3 @@ class SegmentEncoder:
         levels = torch.cat([decoder.window(number, j).level for j in range(group)])
         shares = decoder.model.error_shares()[:, None, None]
         return self.settings.lambda_ * shares * decoder.model.steps(levels).square()
-
-
-class _Rounding:
-    """Chooses symbols by rate and distortion.
-
-    Args:
-        latent: [G, C, H, W] in steps.
-        weight: Bits a squared error of one step is worth, [G, C, 1, 1].
-        intra: The prior of low-pass frames.
-    """
-
-    def __init__(self, latent: Tensor, weight: Tensor, intra: ExactIntra | None) -> None:
-        self._latent = latent
-        self._weight = weight.to(latent.dtype)
-        self._round = RateAwareRounding().to(latent.device)
-        self._bits = ChosenBits().to(latent)
-        self._costs = torch.zeros_like(latent[0, :1]).repeat(3, 1, 1)
-        self._decided = -1
-        if intra is not None:
-            self._round_blocks = RateAwareRounding()
-            self._blocks = intra.layout.blocks(latent[0]).cpu()
-            self._block_weight = intra.layout.blocks(self._weight[0])[:, :1, 0].cpu()
-
-    def __call__(
-        self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
-    ) -> np.ndarray:
-        """Symbols of a subband frame's channels; counts what they cost until `skipped` is asked."""
-        latent, weight = self._latent[subband, rows], self._weight[subband, rows]
-        symbols = self._symbols(latent, scale, mean, weight, self._round)
-        if subband == self._decided:
-            return symbols
-        chosen, wanted = torch.from_numpy(symbols).to(scale), latent - mean / 16
-        bits = self._bits(chosen, scale, wanted)
-        errors = weight * (wanted - chosen).square(), weight * wanted.square()
-        cost = torch.stack([bits + errors[0], errors[1], chosen.abs()]).sum(1)
-        self._costs = self._costs + cost * places
-        return symbols
-
-    def skipped(self, subband: int) -> np.ndarray:
-        """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
-        coded, zero, sizes = self._costs
-        self._decided, self._costs = subband, torch.zeros_like(self._costs)
-        mask: np.ndarray = worth_skipping(coded, zero, sizes == 0).cpu().numpy()
-        return mask
-
-    def of_blocks(
-        self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
-    ) -> np.ndarray:
-        """Symbols of channels of some blocks of the low-pass frame."""
-        latent = self._blocks[rows][:, i, j]
-        scales, means = torch.from_numpy(scale), torch.from_numpy(mean)
-        return self._symbols(latent, scales, means, self._block_weight[rows], self._round_blocks)
-
-    @staticmethod
-    def _symbols(
-        latent: Tensor, scale: Tensor, mean: Tensor, weight: Tensor, rounding: RateAwareRounding
-    ) -> np.ndarray:
-        wanted = (latent - mean / 16).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        symbols: np.ndarray = rounding(wanted, scale, weight).to(torch.int32).cpu().numpy()
-        return symbols

@@ -81,6 +81,8 @@ def _switched(
         config = _based(config, clip, switches.base)
     if not config.start or not switches.intra:  # the intra prior is nothing without training
         config = changed(config, prior=changed(config.prior, intra=(0, 0)))
+    if not config.start or not switches.post_filter:
+        config = changed(config, post_filter=False)
     return config, fit
 
 
@@ -111,8 +113,15 @@ def _transform(clip: Clip, **more: object) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
     prior = PriorConfig(reach=6, halves=12, intra=(512, 192), skip=True)
-    newest = starting_points.NEWEST
-    return ModelConfig(groups=groups, layers=layers, prior=prior, start=newest, motion=True, **more)
+    return ModelConfig(
+        groups=groups,
+        layers=layers,
+        prior=prior,
+        start=starting_points.NEWEST,
+        motion=True,
+        post_filter=True,
+        **more,
+    )
 
 
 def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:

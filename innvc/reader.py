@@ -183,9 +183,14 @@ class VideoReader(Sequence[Frame]):
             decoded = self._decoder.symbols(coded, self._previous(packet), self._layers)
             self._low, values = (packet, decoded.low), decoded.values
         motion = self._decoder.motion(coded.motion, coded.subbands)
-        self._frames = self._decoder.frames(
+        packed = self._decoder.synthesis(
             packet, values, motion, coded.intra, self._only != "latent"
         )
+        model = self.header.model
+        complete = min(coded.layers, self._layers or coded.layers) == len(model.layers)
+        whole = complete and (self._only is None or (self._only == "latent" and not model.field))
+        gains = self._decoder.gains(coded) if whole else None
+        self._frames = self._decoder.frames(packet, packed, gains)
         self._packet = packet
 
     def _pass_to(self, segment: int, packet: int) -> None:

@@ -71,7 +71,7 @@ def test_info_verify_compare(clip, call):
     assert (code, err) == (0, "")
     assert facts["file"]["bytes"] == result.bytes == encoded.stat().st_size
     assert facts["video"]["frames"] == 20 and facts["video"]["pix_fmt"] == "yuv420p"
-    kinds = ("header", "container", "side", "grid", "weights", "latent")
+    kinds = ("header", "container", "side", "grid", "weights", "motion", "filter", "latent")
     assert sum(facts["bytes"][kind] for kind in kinds) == result.bytes
     code, out, err = call("info", encoded)
     assert (code, err) == (0, "") and f"{result.bytes}" in out and "yuv420p" in out

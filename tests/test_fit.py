@@ -148,8 +148,9 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
         symbols = decoder.symbols(packet, low)
         low = symbols.low
         motion = decoder.motion(packet.motion, packet.subbands)
-        decoded += decoder.frames(packet.number, symbols.values, motion, packet.intra)
-        coded += len(packet.motion)
+        packed = decoder.synthesis(packet.number, symbols.values, motion, packet.intra)
+        decoded += decoder.frames(packet.number, packed, decoder.gains(packet))
+        coded += len(packet.motion) + len(packet.gains)
     errors = [
         np.mean([plane_mse(a.planes[p], b.planes[p]) for a, b in zip(frames, decoded, strict=True)])
         for p in range(3)

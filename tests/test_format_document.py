@@ -709,6 +709,7 @@ def test_starting_point_of_another_layout(family, shift):
     point = starting_points.STARTING_POINTS[starting_points.NEWEST]
     archive = files("innvc.model").joinpath(point.file)
     arrays = {k: v / 1024 for k, v in np.load(io.BytesIO(archive.read_bytes())).items()}
+    arrays = {k: v for k, v in arrays.items() if not k.startswith("filter.")}
     order = dct_channels("yuv", 1)
     trained = {c: i for i, c in enumerate(order)}
     channels = dct_channels(family, shift)
@@ -773,7 +774,8 @@ def pictures(latent, transform):
 def test_synthesis_without_field(tmp_path):
     """Sections 10 and 13: inverse transform, inverse lifting and rounding, in plain numpy."""
     source = make_clip(tmp_path / "in.mkv", "yuv420p10le", 30, 20, 4)
-    innvc.encode(source, tmp_path / "a.innv", preset="instant", steps=2, gop=4, motion=False)
+    off = {"motion": False, "post_filter": False}
+    innvc.encode(source, tmp_path / "a.innv", preset="instant", steps=2, gop=4, **off)
     with Reader(tmp_path / "a.innv") as reader:
         header, segment = reader.header, reader.segment(0)
         record, packet = reader.parameters(0), reader.packet(0, 0)

@@ -64,7 +64,7 @@ def test_the_trained_start_is_unchanged_on_its_own_layout():
     newest = starting_points.NEWEST
     values, *trained = starting_points.load(newest)
     taken = starting_points.values_for(newest, *trained)
-    assert taken.keys() == values.keys()
+    assert taken.keys() == {n for n in values if not n.startswith("filter.")}
     for name, value in taken.items():
         assert (value == values[name]).all()
     full = starting_points.values_for(

@@ -23,7 +23,12 @@ from innvc.fit.loop import predict
 from innvc.model.contexts import VALUE_LIMIT
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of
 from innvc.model.prior import WEIGHT_BITS, LatentPrior
-from innvc.model.quantisation import ChosenBits, RateAwareRounding, dead_zone_round
+from innvc.model.quantisation import (
+    ChosenBits,
+    RateAwareRounding,
+    dead_zone_round,
+    worth_skipping,
+)
 from innvc.model.start import Frequencies, analytic_transform
 from innvc.presets import Clip, make
 
@@ -141,6 +146,14 @@ class Adam:
             weight.copy_(torch.stack([above, down * above, left, across * left]))
 
 
+@torch.no_grad()
+def in_half_blocks(model: InnvcModel, latent: Tensor) -> Tensor:
+    """What contexts see of low-pass frames [N, C, H, W] (steps) that are in half-size blocks."""
+    assert model.intra is not None
+    half = torch.einsum("dc,ndhw->nchw", model.intra.merge.to(latent), latent) / (1 << WEIGHT_BITS)
+    return model.intra.merged(16 * dead_zone_round(half))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -172,16 +185,28 @@ def main() -> None:
     began, step, losses = time.monotonic(), 0, []
     while (share := (time.monotonic() - began) / (60 * arguments.minutes)) < 1:
         batch, weight = samples.draw(model, arguments.crop)
+        # Mostly another prior codes the low-pass, and this one only reads it.
+        given = batch.level == 0
+        if given.all() or samples.rng.random() < 0.25:
+            given = torch.zeros_like(given)
+        low = in_half_blocks(model, batch.subbands[given])
         # The first pass finds the symbols an encoder would choose, the second learns from them.
         with torch.no_grad():
-            scale, mean = predict(prior, batch, 16 * dead_zone_round(batch.subbands))
-            symbol = rounding(batch.subbands - mean / 16, scale, weight)
-            value = (16 * symbol + mean).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+            value = 16 * dead_zone_round(batch.subbands)
+            value[given] = low
+            scale, mean = predict(prior, batch, value)
+            residual = batch.subbands - mean / 16
+            symbol = rounding(residual, scale, weight)
+            coded = chosen_bits(symbol, scale, residual) + weight * (residual - symbol).square()
+            zero, empty = weight * residual.square(), ~(symbol != 0).any(1, keepdim=True)
+            kept = ~worth_skipping(coded.sum(1, keepdim=True), zero.sum(1, keepdim=True), empty)
+            value = (16 * symbol * kept + mean).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+            value[given] = low
         scale, mean = predict(prior, batch, value)
         residual = batch.subbands - mean / 16
-        symbol = rounding(residual, scale, weight)
-        bits = chosen_bits(symbol, scale, residual).mean()
-        error = (weight * (residual - symbol).square()).mean().detach()
+        symbol = rounding(residual, scale, weight) * kept
+        bits = (chosen_bits(symbol, scale, residual) * kept)[~given].mean()
+        error = (weight * (residual - symbol).square())[~given].mean().detach()
         # Clips and lambdas differ tenfold in cost: the logarithm makes each count alike.
         torch.log(bits + error).backward()
         cosine = 0.5 * (1 + math.cos(math.pi * share))

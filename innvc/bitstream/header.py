@@ -143,6 +143,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
     """
     if model.motion and (model.packing != 2 or model.stages < 4):
         raise ValueError("motion needs packing 2 and at least 4 stages")
+    if model.post_filter and (model.packing != 2 or not model.start):
+        raise ValueError("a post-filter needs packing 2 and a starting point")
     if sum(model.groups) != channels:
         raise ValueError(f"groups sum to {sum(model.groups)}, latent channels are {channels}")
     if sum(model.layers) != len(model.groups):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from innvc.bitstream.header import MAX_LAYERS, HeaderRecord
@@ -92,6 +93,8 @@ class PacketRecord(Record, frozen=True):
     """Motion of the lifting; empty is none."""
     intra: bool = False
     """The low-pass frame is in half-size blocks, coded by the intra prior, all in layer 0."""
+    gains: Coded = b""
+    """Gains of the post-filter; empty is none."""
 
     @property
     def subbands(self) -> int:
@@ -122,6 +125,8 @@ class PacketRecord(Record, frozen=True):
             raise ValueError(f"packet {number} has motion that its model does not have")
         if self.intra and not any(header.model.prior.intra):
             raise ValueError(f"packet {number} needs an intra prior that its model does not have")
+        if self.gains and not header.model.post_filter:
+            raise ValueError(f"packet {number} has gains of a filter that its model does not have")
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 
@@ -147,4 +152,4 @@ class PacketRecord(Record, frozen=True):
         )
         lengths = [row[:layers] for row in self.lengths]
         crc = self.symbols_crc[:layers]
-        return PacketRecord(self.number, crc, lengths, data, self.motion, self.intra)
+        return msgspec.structs.replace(self, symbols_crc=crc, lengths=lengths, data=data)

@@ -21,6 +21,8 @@ class Statistics:
     total_bytes: int
     header_bytes: int = 0
     container_bytes: int = 0  # signature, chunk framing, segment records, layer lengths, index
+    motion_bytes: int = 0
+    filter_bytes: int = 0  # gains of the post-filter
     side_bytes: int = 0
     grid_bytes: int = 0
     weights_bytes: int = 0
@@ -56,10 +58,13 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
             result.grid_bytes += len(parameters.grid)
             result.weights_bytes += len(parameters.weights)
         for _, _, packet in reader.packets():
+            result.motion_bytes += len(packet.motion)
+            result.filter_bytes += len(packet.gains)
             for subband, row in enumerate(packet.lengths):
                 level = level_of(subband, packet.subbands)
                 for layer, size in enumerate(row):
                     result.latent[layer][level] += size
     known = result.header_bytes + result.side_bytes + result.grid_bytes + result.weights_bytes
+    known += result.motion_bytes + result.filter_bytes
     result.container_bytes = result.total_bytes - known - result.latent_bytes
     return result

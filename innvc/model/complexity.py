@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
+from innvc.model import starting_points
 from innvc.model.grid_prior import WEIGHTS as CONTEXT_WEIGHTS
 from innvc.model.model import SampleLayout
 from innvc.model.parameter_layout import block_counts, long_axes
@@ -59,6 +60,7 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
         parts += _backbone(config, packed.channels, rows * columns)
         parts += _prior(config.prior, config.groups, rows * columns)
         parts += _intra(config, rows * columns)
+        parts += _post_filter(config, layout, rows * columns)
         parts += [("steps", sum(config.groups) + LEVELS, 0)]
         parts += [_side(1, sum(config.groups)), _side(1, LEVELS)]
     for part, elements, products in parts:
@@ -179,6 +181,15 @@ def _intra(config: ModelConfig, positions: int) -> Counts:
     yield from (_side(1, channels), _side(channels, 4), _side(scales, 8 * channels))
     yield from (_side(1, scales), _side(channels, scales), _side(channels, 8 * channels))
     yield from (_side(channels, units), _side(channels, channels))
+
+
+def _post_filter(config: ModelConfig, layout: SampleLayout, positions: int) -> Counts:
+    """Its parameters are the starting point's, not the file's."""
+    if config.post_filter:
+        tensors = starting_points.post_filter(config.start)
+        products = sum(tensors[name].size for name in ("enter", "middle", "leave"))
+        times = 3 if layout.family == "rgb" else 1
+        yield "post_filter", 0, times * products * positions << 2 * (config.stages - 1)
 
 
 def _prior(config: PriorConfig, groups: Sequence[int], positions: int) -> Counts:

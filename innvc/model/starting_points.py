@@ -30,10 +30,10 @@ class StartingPoint:
 
 
 STARTING_POINTS = {
-    4: StartingPoint(
-        "start4.npz",
+    5: StartingPoint(
+        "start5.npz",
         ("yuv", 1, 1),
-        "a543ed21122cf2245e315c363ec4dea7daf2be0be02be31b813e028a87e2c8cf",
+        "d1cce4b72277813d60e51a2dbbe859539358381553af04a5b0d0dc616f909bf1",
     ),
 }
 NEWEST = max(STARTING_POINTS)
@@ -77,9 +77,15 @@ def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies, Frequencies]:
     if hashlib.sha256(data).hexdigest() != point.sha256:
         raise InnvcError(f"The installed file {point.file} is damaged.", "Install innvc again.")
     with np.load(io.BytesIO(data)) as arrays:
-        values = {n: arrays[n].astype(np.float32) * np.float32(UNIT) for n in arrays.files}
+        values = {n: _values(arrays[n]) for n in arrays.files}
     whole, half = (analytic_transform(*point.layout, 2, stages)[1] for stages in (4, 3))
     return values, whole, half
+
+
+def _values(stored: np.ndarray) -> np.ndarray:
+    """Float32 values of a stored tensor: 16-bit floats, or integers in units of 2^-10."""
+    unit = np.float32(1 if stored.dtype == np.float16 else UNIT)
+    return stored.astype(np.float32) * unit
 
 
 def values_for(number: int, target: Frequencies, half: Frequencies | None) -> dict[str, np.ndarray]:
@@ -98,12 +104,13 @@ def values_for(number: int, target: Frequencies, half: Frequencies | None) -> di
         UnsupportedError: this version does not have the starting point.
     """
     values, trained, trained_half = load(number)
-    prior = {n: v for n, v in values.items() if not n.startswith("intra.")}
+    prior = {n: v for n, v in values.items() if n.startswith("prior.")}
     taken = _prior_values(prior, trained, target)
     if half is not None:
         source, exact = _sources(trained_half, half)
-        for name in values.keys() - prior.keys():
-            value = values[name]
+        for name, value in values.items():
+            if not name.startswith("intra."):
+                continue
             if name in _SHARED:
                 taken[name] = value
                 continue
@@ -117,6 +124,20 @@ def values_for(number: int, target: Frequencies, half: Frequencies | None) -> di
                     value = value * exact
             taken[name] = value
     return taken
+
+
+def post_filter(number: int) -> dict[str, np.ndarray]:
+    """Parameters of a starting point's post-filter, by name.
+
+    Raises:
+        UnsupportedError: this version does not have the starting point, or it has no post-filter.
+    """
+    values = load(number)[0] if number else {}
+    start = "filter."
+    found = {n.removeprefix(start): v for n, v in values.items() if n.startswith(start)}
+    if not found:
+        raise UnsupportedError(f"Starting point {number} has no post-filter.")
+    return found
 
 
 def _sources(trained: Frequencies, target: Frequencies) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,122 @@
+"""The post-filter: decoded frames nearer to what was coded, by a trained convolutional network.
+
+Quantisation leaves errors that neighbouring samples tell something about. The network reads the six
+packed channels of a 4:2:0 frame in units of the quantisation step and gives a few corrections. The
+encoder finds what sum of them leaves the least squared error in a region of 128x128 luma samples of
+a plane, and writes its gains where they are worth their bits. What gains nothing has gains of zero,
+so the filter does no harm, at any rate. It is the last step of decoding: no symbol and no other
+frame depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from innvc.model.motion import planes_of
+
+GAIN_UNIT = 32  # gains are whole 32nds
+GAIN_LIMIT = 127
+REGION = 64  # packed samples, in each direction
+LUMA, CHROMA = slice(0, 4), (slice(4, 5), slice(5, 6))
+
+
+class PostFilter(nn.Module):
+    """Corrections of packed frames.
+
+    Args:
+        arrays: Its parameters by name, from a starting point: `enter` [U, 6, 3, 3], `tile`
+            [U, 8, 8], `middle` [L, U, U, 3, 3], `middle_bias` [L, U], `leave` [6 K, U, 3, 3].
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        for name, array in arrays.items():
+            self.register_parameter(name, nn.Parameter(torch.from_numpy(np.array(array))))
+
+    @property
+    def corrections(self) -> int:
+        """How many corrections K there are of a plane."""
+        return len(self.leave) // 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Corrections [N, K, 6, h, w] of frames [N, 6, h, w] packed by 2, both in steps.
+
+        Channels are the luma phases (0,0), (0,1), (1,0), (1,1) and the two chroma planes.
+        """
+        # Brightness tells nothing: the first filters see differences alone.
+        luma, chroma = self.enter[:, LUMA], self.enter[:, 4:]
+        luma = luma - luma.mean((1, 2, 3), keepdim=True)
+        chroma = chroma - chroma.mean((2, 3), keepdim=True)
+        h = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.cat([luma, chroma], 1))
+        h = h / (1 + h.abs())
+        rows, columns = h.shape[-2:]
+        tile = self.tile.repeat(1, -(-rows // 8), -(-columns // 8))  # blocks have edges
+        h = h + tile[:, :rows, :columns]
+        for kernel, bias in zip(self.middle, self.middle_bias, strict=True):
+            h = h + F.relu(F.conv2d(h, kernel, bias, padding=1))
+        return F.conv2d(h, self.leave, padding=1).unflatten(1, (-1, 6))
+
+
+class FrameFilter:
+    """The post-filter for packed frames of one plane layout.
+
+    4:2:0 is what the network knows. Other chroma enters as the mean of its phases, and what it
+    lacks is the same for all phases. RGB planes enter one by one as luma without chroma.
+
+    Args:
+        network: With parameters of the frames' dtype and device.
+        family: "yuv", "rgb" or "gray".
+        packed_planes: Plane of each packed channel.
+        step: Quantisation step of plane 0, in 8-bit code values.
+        size: Luma rows and columns of a frame.
+    """
+
+    def __init__(
+        self,
+        network: PostFilter,
+        family: str,
+        packed_planes: Sequence[int],
+        step: float,
+        size: tuple[int, int],
+    ) -> None:
+        self.network = network
+        self.planes = [plane.channels for plane in planes_of(packed_planes)]
+        self.regions = -(-size[0] // (2 * REGION)), -(-size[1] // (2 * REGION))
+        self._rgb = family == "rgb"
+        self._step = step
+
+    def corrections(self, frame: Tensor) -> list[Tensor]:
+        """Corrections of each plane of a packed frame [C, h, w]: [K, 1 or its channels, h, w]."""
+        x = frame[None] / self._step
+        parts = [x[:, channels] for channels in self.planes]
+        if self._rgb:
+            views = torch.cat([_view([part]) for part in parts])
+            return list(self.network(views)[:, :, LUMA] * self._step)
+        found = self.network(_view(parts))[0] * self._step
+        return [found[:, channels] for channels in (LUMA, *CHROMA)[: len(parts)]]
+
+    def apply(self, frame: Tensor, gains: np.ndarray) -> Tensor:
+        """The corrected frame, for gains [planes, *regions, K] in 32nds."""
+        result = frame.clone()
+        height, width = frame.shape[1:]
+        weights = torch.from_numpy(gains / GAIN_UNIT).to(frame).movedim(-1, 1)
+        weights = weights.repeat_interleave(REGION, 2).repeat_interleave(REGION, 3)
+        # The padding beyond the last region is not seen.
+        weights = F.pad(weights, (0, width, 0, height))[:, :, None, :height, :width]
+        for channels, weight, found in zip(
+            self.planes, weights, self.corrections(frame), strict=True
+        ):
+            result[channels] += (weight * found).sum(0)
+        return result
+
+
+def _view(planes: Sequence[Tensor]) -> Tensor:
+    """What the network reads of planes [1, phases, h, w]: [1, 6, h, w]."""
+    chroma = [part.mean(1, keepdim=True) for part in planes[1:]]
+    x = torch.cat([planes[0], *chroma], 1)
+    return F.pad(x, (0, 0, 0, 0, 0, 6 - x.shape[1]))

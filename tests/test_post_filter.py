@@ -1,0 +1,194 @@
+"""The post-filter, and a second one written from section 16 of docs/format.md alone."""
+
+import io
+import itertools
+from importlib.resources import files
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from helpers import QUICK, make_clip, psnr, read_frames, same
+from test_format_document import RangeDecoder
+
+import innvc
+from innvc.bitstream import gains
+from innvc.bitstream.cut import cut_file
+from innvc.bitstream.reader import Reader
+from innvc.bitstream.writer import Writer
+from innvc.decoder import SegmentDecoder
+from innvc.errors import CorruptError, UnsupportedError
+from innvc.model import starting_points
+from innvc.video.packing import unpack
+
+FORMATS = ("yuv420p", "gray", "yuv422p", "yuv444p10le", "gbrp")
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def clip(request, tmp_path_factory):
+    """A noisy clip and its file at a low rate: two regions, of odd size."""
+    folder = tmp_path_factory.mktemp(request.param)
+    source = make_clip(folder / "in.mkv", request.param, 155, 35, 3)
+    innvc.encode(source, folder / "a.innv", lambda_=0.05, gop=3, **QUICK)
+    return source, folder / "a.innv"
+
+
+def correlated(x, kernels):
+    """3x3 correlations [U, h, w] of x [C, h + 2, w + 2]."""
+    height, width = x.shape[1] - 2, x.shape[2] - 2
+    result = np.zeros((len(kernels), height, width))
+    for i, j in itertools.product(range(3), range(3)):
+        result += np.einsum("uc,cyx->uyx", kernels[:, :, i, j], x[:, i : i + height, j : j + width])
+    return result
+
+
+def corrections(tensors, x):
+    """[K, 6, h, w] of an input [6, h, w]."""
+    enter = tensors["enter"].copy()
+    for u in range(len(enter)):
+        for part in (slice(0, 4), slice(4, 5), slice(5, 6)):
+            enter[u, part] -= enter[u, part].mean()
+    h = correlated(np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge"), enter)
+    h = h / (1 + abs(h))
+    for y, column in itertools.product(range(h.shape[1]), range(h.shape[2])):
+        h[:, y, column] += tensors["tile"][:, y % 8, column % 8]
+    around = ((0, 0), (1, 1), (1, 1))
+    for kernels, bias in zip(tensors["middle"], tensors["middle_bias"], strict=True):
+        h = h + np.maximum(0, correlated(np.pad(h, around), kernels) + bias[:, None, None])
+    return correlated(np.pad(h, around), tensors["leave"]).reshape(-1, 6, *h.shape[1:])
+
+
+def filtered(tensors, packed, family, gains, s):
+    """A packed frame [C, h, w] with gains [planes, rows, columns, K]."""
+    planes = 1 if family == "gray" else 3
+    n = 4 if family == "rgb" else (len(packed) - 4) // 2
+    parts = [packed[:4], *(packed[4 + n * p : 4 + n * p + n] for p in range(planes - 1))]
+    result, zero = [], np.zeros((2, *packed.shape[1:]))
+    for p, part in enumerate(parts):
+        if family == "rgb":
+            x, own = np.concatenate([part, zero]), slice(0, 4)
+        else:
+            x = np.concatenate([parts[0], *(q.mean(0)[None] for q in parts[1:])])
+            x = np.concatenate([x, zero])[:6]
+            own = slice(3 + p, 4 + p) if p else slice(0, 4)
+        found = corrections(tensors, x / s)
+        here = np.array(
+            [
+                [gains[p, 0, min(x // 64, 1)] for x in range(part.shape[2])]
+                for y in range(part.shape[1])
+            ]
+        )
+        result.append(part + s * np.einsum("yxk,kcyx->cyx", here / 32, found[:, own]))
+    return np.concatenate(result)
+
+
+def read_gains(data, frames, planes, rows, columns, count):
+    """Gains [frames][planes, rows, columns, K]."""
+    coder = RangeDecoder(data)
+    tables = [coder.number(6) for _ in range(planes)]
+    counts, gains = [[1, 1] for _ in range(planes)], []
+    for t in range(frames):
+        gains.append(np.zeros((planes, rows, columns, count), int))
+        for p in range(planes):
+            z, o = counts[p]
+            k = min(max((2**32 * o * o // (z * z)).bit_length() - 1, 0), 63)
+            flags = [coder.flag(k) for _ in range(rows * columns)]
+            counts[p] = [z + flags.count(0), o + flags.count(1)]
+            found = iter(coder.call([tables[p]] * (count * sum(flags))))
+            for (i, j), flag in zip(np.ndindex(rows, columns), flags, strict=True):
+                if t:
+                    before = gains[t - 1][p, i, j]
+                else:
+                    before = gains[0][p, i, j - 1] if j else gains[0][p, i - 1, 0] * (i > 0)
+                gains[t][p, i, j] = [b + (next(found) if flag else 0) for b in before]
+    return gains
+
+
+def test_a_second_decoder_reads_the_same_gains():
+    random = np.random.default_rng(3)
+    for shape in ((1, 1, 1, 1, 3), (4, 3, 3, 5, 3), (3, 3, 1, 2, 1)):
+        values = random.integers(-127, 128, shape)
+        values[1:] = np.where(random.random(shape[1:4])[..., None] < 0.7, values[:1], values[1:])
+        assert np.array_equal(np.stack(read_gains(gains.encode(values), *shape)), values)
+        assert np.array_equal(gains.decode(gains.encode(values), shape), values)
+    assert gains.encode(np.zeros(shape, int)) == b""
+
+
+def test_a_second_filter_gives_the_same_frames(clip):
+    point = starting_points.STARTING_POINTS[starting_points.NEWEST]
+    archive = np.load(io.BytesIO(files("innvc.model").joinpath(point.file).read_bytes()))
+    tensors = {n[7:]: v.astype(np.float64) for n, v in archive.items() if n.startswith("filter.")}
+    with Reader(clip[1]) as reader:
+        header, segment = reader.header, reader.segment(0)
+        record, packet = reader.parameters(0), reader.packet(0, 0)
+    decoder = SegmentDecoder(header, segment, record, torch.device("cpu"), exact=True)
+    motion = decoder.motion(packet.motion, packet.subbands)
+    values = decoder.symbols(packet, None).values
+    packed = decoder.synthesis(0, values, motion, packet.intra).numpy()
+    family = decoder.format.family
+    planes = 1 if family == "gray" else 3
+    found = read_gains(packet.gains, 3, planes, 1, 2, len(tensors["leave"]) // 6)
+    assert all(g[0].any() for g in found)
+    with innvc.open(clip[1], exact=True) as frames:
+        for x, g, frame in zip(packed, found, frames, strict=True):
+            y = filtered(tensors, x, family, g, 2 ** (header.step_base / 16))
+            assert abs(y - x).max() > 0.5
+            planes = unpack(y, decoder.format, header.width, header.height, 2)
+            assert all(map(np.array_equal, planes, frame.planes))
+
+
+def test_no_plane_gets_worse(clip):
+    source, encoded = clip
+    plain = encoded.with_name("plain.innv")
+    innvc.encode(source, plain, lambda_=0.05, gop=3, post_filter=False, **QUICK)
+    original = read_frames(source)
+    with innvc.open(encoded) as ours, innvc.open(plain) as theirs:
+        ours, theirs = list(ours), list(theirs)
+    peak = 1023 if "10le" in str(source) else 255
+    gained = [
+        psnr(original, ours, p, peak) - psnr(original, theirs, p, peak)
+        for p in range(len(original[0].planes))
+    ]
+    assert min(gained) > -0.02  # of rounding to integers
+    assert gained[0] > 0.02
+
+
+def test_a_file_without_all_layers_is_not_filtered(clip):
+    encoded = clip[1]
+    plain, short = encoded.with_name("plain.innv"), encoded.with_name("short.innv")
+    off = {"post_filter": False, "overwrite": True}
+    innvc.encode(clip[0], plain, lambda_=0.05, gop=3, **off, **QUICK)
+    with Reader(encoded) as reader, open(short, "wb") as file:
+        cut_file(reader, file, 2)
+    with innvc.open(short) as ours, innvc.open(plain, layers=2) as theirs:
+        assert same(list(ours), list(theirs))
+    with innvc.open(encoded, layers=2) as ours, innvc.open(plain, layers=2) as theirs:
+        assert same(list(ours), list(theirs))
+
+
+def rewritten(path, target, coded, **model):
+    """The file with other gains, and other fields in its header's model."""
+    with Reader(path) as reader, open(target, "wb") as file:
+        writer = Writer(file)
+        changed = msgspec.structs.replace(reader.header.model, **model)
+        writer.write_header(msgspec.structs.replace(reader.header, model=changed))
+        writer.begin_segment(reader.segment(0))
+        writer.write_parameters(reader.parameters(0))
+        for number in range(len(reader.segment(0).sizes)):
+            writer.write_packet(msgspec.structs.replace(reader.packet(0, number), gains=coded))
+        writer.finish()
+    return target
+
+
+def test_gains_that_do_not_fit(clip, tmp_path):
+    far = gains.encode(np.full((1, 1, 1, 1, 1), 1000))
+    broken = rewritten(clip[1], tmp_path / "broken.innv", far)
+    with pytest.raises(CorruptError, match="gain"):
+        innvc.decode(broken, tmp_path / "out.mkv")
+    with pytest.raises(ValueError, match="gains"):
+        rewritten(clip[1], tmp_path / "other.innv", bytes(3), post_filter=False)
+
+
+def test_a_start_without_a_filter():
+    with pytest.raises(UnsupportedError, match="no post-filter"):
+        starting_points.post_filter(0)
