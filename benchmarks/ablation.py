@@ -57,6 +57,7 @@ VARIANTS = (
     Variant("no couplings", ("--no-coupling",)),
     Variant("no intra prediction", ("--no-intra",)),
     Variant("no motion", ("--no-motion",)),
+    Variant("no post-filter", ("--no-filter",)),
     Variant("analytic start", ("--start", "0")),
     Variant("no channel contexts", ("--no-context",), against="analytic start"),
     Variant("identity base", ("--base", "identity"), against="analytic start"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 FIT = "Fit"
-ABLATION = "Parts of the method (ablations)"
+ablation = partial(typer.Option, rich_help_panel="Parts of the method (ablations)")
 
 
 @app.command()
@@ -78,65 +79,33 @@ def encode(
     ] = 256,
     seed: Annotated[int, typer.Option(help="Of crops and noise.", rich_help_panel=FIT)] = 0,
     no_mask: Annotated[
-        bool,
-        typer.Option(
-            "--no-mask", help="All latent channels from the first step.", rich_help_panel=ABLATION
-        ),
+        bool, ablation("--no-mask", help="All latent channels from the first step.")
     ] = False,
-    no_modulation: Annotated[
-        bool, typer.Option("--no-modulation", help="No field.", rich_help_panel=ABLATION)
-    ] = False,
+    no_modulation: Annotated[bool, ablation("--no-modulation", help="No field.")] = False,
     residual: Annotated[
         bool,
-        typer.Option(
-            "--residual",
-            help="The field predicts the samples, the backbone codes the difference.",
-            rich_help_panel=ABLATION,
+        ablation(
+            "--residual", help="The field predicts the samples, the backbone codes the difference."
         ),
     ] = False,
     base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="dct|identity",
-            help="Fixed matrices of the backbone.",
-            rich_help_panel=ABLATION,
-        ),
+        str | None, ablation(metavar="dct|identity", help="Fixed matrices of the backbone.")
     ] = None,
-    no_coupling: Annotated[
-        bool,
-        typer.Option("--no-coupling", help="No affine couplings.", rich_help_panel=ABLATION),
-    ] = False,
+    no_coupling: Annotated[bool, ablation("--no-coupling", help="No affine couplings.")] = False,
     no_context: Annotated[
-        bool,
-        typer.Option(
-            "--no-context",
-            help="The prior does not read earlier channel groups.",
-            rich_help_panel=ABLATION,
-        ),
+        bool, ablation("--no-context", help="The prior does not read earlier channel groups.")
     ] = False,
     no_intra: Annotated[
-        bool,
-        typer.Option(
-            "--no-intra", help="No intra prediction of low-pass frames.", rich_help_panel=ABLATION
-        ),
+        bool, ablation("--no-intra", help="No intra prediction of low-pass frames.")
     ] = False,
     no_motion: Annotated[
-        bool,
-        typer.Option(
-            "--no-motion", help="No motion compensation in the lifting.", rich_help_panel=ABLATION
-        ),
+        bool, ablation("--no-motion", help="No motion compensation in the lifting.")
     ] = False,
     no_filter: Annotated[
-        bool,
-        typer.Option(
-            "--no-filter", help="No post-filter of decoded frames.", rich_help_panel=ABLATION
-        ),
+        bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
     start: Annotated[
-        int | None,
-        typer.Option(
-            metavar="ID", help="Starting point; 0 is the analytic one.", rich_help_panel=ABLATION
-        ),
+        int | None, ablation(metavar="ID", help="Starting point; 0 is the analytic one.")
     ] = None,
     device: Device = "auto",
     threads: Threads = None,

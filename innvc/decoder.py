@@ -228,7 +228,7 @@ class SegmentDecoder:
         """Frames of a packet from its packed frames, filtered if there are gains."""
         if found is not None and self.filter is not None:
             pairs = zip(packed, found, strict=True)
-            packed = torch.stack([self.filter.apply(frame, gains) for frame, gains in pairs])
+            packed = torch.stack([self.filter.apply(frame, own) for frame, own in pairs])
         header = self.header
         stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames
         first = self.starts[number]
