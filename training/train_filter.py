@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from innvc.model.model import SampleLayout, step_base_of
+from innvc.model.model import STEP_UNIT, SampleLayout, step_base_of
 from innvc.model.post_filter import CHROMA, LUMA, PostFilter
 
 LAYOUT = SampleLayout("yuv", 1, 1)
@@ -37,7 +37,7 @@ class Frames:
         for path in sorted(folder.glob("*.npz")):
             with np.load(path) as arrays:
                 decoded = torch.from_numpy(arrays["decoded"])
-                step = 2.0 ** (step_base_of(float(arrays["lambda_"]), LAYOUT) / 16)
+                step = 2.0 ** (step_base_of(float(arrays["lambda_"]), LAYOUT) / STEP_UNIT)
                 error = torch.from_numpy(arrays["original"]) - decoded
                 self.clips.append((decoded / step, error / step))
 
