@@ -48,6 +48,7 @@ def encode(
     context: bool = True,
     intra: bool = True,
     motion: bool = True,
+    prediction: bool = True,
     post_filter: bool = True,
     start: int | None = None,
     device: str = "auto",
@@ -75,7 +76,8 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, intra, motion, post_filter, start:
+        mask, modulation, residual, base, coupling, context, intra, motion, prediction,
+            post_filter, start:
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
@@ -107,6 +109,7 @@ def encode(
         context=context,
         intra=intra,
         motion=motion,
+        prediction=prediction,
         post_filter=post_filter,
         start=start,
     )

@@ -101,6 +101,10 @@ def encode(
     no_motion: Annotated[
         bool, ablation("--no-motion", help="No motion compensation in the lifting.")
     ] = False,
+    no_prediction: Annotated[
+        bool,
+        ablation("--no-prediction", help="No motion from one packet's low-pass frame to the next."),
+    ] = False,
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
@@ -140,6 +144,7 @@ def encode(
             context=not no_context,
             intra=not no_intra,
             motion=not no_motion,
+            prediction=not no_prediction,
             post_filter=not no_filter,
             start=start,
             device=device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,6 +37,37 @@ def reproducible_arithmetic() -> None:
     """Float32 without TF32, whatever the process had set."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded packet.
+
+    Attributes:
+        frames: Packed [G, C, H, W].
+        low: Its low-pass frame [1, C, H, W], as bright as a frame.
+    """
+
+    frames: Tensor
+    low: Tensor
+
+    @property
+    def references(self) -> Tensor:
+        """What the next packet's low-pass frame may be predicted from, [2, C, H, W]."""
+        return torch.cat([self.low, self.frames[-1:]])
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a packet is for the next one: its picture, unless left out, and its low-pass context."""
+
+    picture: Picture | None
+    context: Context
+
+
+def lifting_of(found: Motion | None, packed_planes: Sequence[int | None]) -> lifting.Lifting:
+    """The lifting of a packet, by its motion."""
+    return lifting.Haar() if found is None else MotionLifting(found, planes_of(packed_planes))
 
 
 class SegmentDecoder:
@@ -94,6 +126,50 @@ class SegmentDecoder:
             -(-header.width // self.stride),
         )  # of the latent
 
+    def decode(
+        self,
+        packet: PacketRecord,
+        before: Decoded | None,
+        layers: int | None = None,
+        field: bool = True,
+    ) -> Decoded:
+        """Decodes a packet; it is filtered if nothing is left out.
+
+        Args:
+            packet: The record.
+            before: The packet before it; ignored where it is not read.
+            layers: Decode only the first of them.
+            field: False leaves the field out.
+
+        Raises:
+            CorruptError, VerificationError: as `symbols`, `motion` and `gains`.
+        """
+        symbols = self.symbols(packet, before.context if before else None, layers)
+        references = before.picture.references if before and before.picture else None
+        picture = self.synthesis(
+            packet.number,
+            symbols.values,
+            self.motion(packet.motion, packet.subbands),
+            packet.intra,
+            self.prediction(packet.prediction, references),
+            field,
+        )
+        complete = len(symbols.checksums) == len(self.header.model.layers)
+        if complete and (field or not self.model.field):
+            picture = self.filtered(picture, self.gains(packet))
+        return Decoded(picture, symbols.low)
+
+    def without_picture(
+        self,
+        packet: PacketRecord,
+        before: Decoded | None,
+        layers: int | None = None,
+        subbands: int | None = None,
+    ) -> Decoded:
+        """Decodes the symbols of a packet alone; arguments and errors are those of `symbols`."""
+        context = before.context if before else None
+        return Decoded(None, self.symbols(packet, context, layers, subbands).low)
+
     def symbols(
         self,
         packet: PacketRecord,
@@ -121,6 +197,7 @@ class SegmentDecoder:
             self.size,
             None if key else previous,
             intra=self.intra if packet.intra else None,
+            predicted=packet.prediction is not None,
             data=data,
             subbands=subbands,
         )
@@ -155,24 +232,48 @@ class SegmentDecoder:
         size = (self.size[0] * self.stride, self.size[1] * self.stride)
         return motion.decode(coded, group, size[0] // CELL, size[1] // CELL)
 
+    def prediction(self, coded: bytes | None, references: Tensor | None) -> Tensor | None:
+        """The prediction [1, C, H, W] of a low-pass frame; None where it is not predicted.
+
+        Args:
+            coded: `PacketRecord.prediction`.
+            references: Those of the packet before.
+
+        Raises:
+            CorruptError: the motion is not a valid code.
+        """
+        if coded is None:
+            return None
+        assert references is not None  # only a key packet has none before it
+        size = (self.size[0] * self.stride, self.size[1] * self.stride)
+        found = motion.decode_prediction(coded, size[0] // CELL, size[1] // CELL)
+        return self._lifting(found).predict(references.to(self.device, self.dtype), 1, 1)
+
     def _lifting(self, found: Motion | None) -> lifting.Lifting:
-        if found is None:
-            return lifting.Haar()
-        return MotionLifting(found, planes_of(self.model.packed_planes))
+        return lifting_of(found, self.model.packed_planes)
 
     def _half(self, half: bool) -> Tensor | None:
         return torch.ones(1, dtype=torch.bool, device=self.device) if half else None
 
     @torch.no_grad()
     def analyse(
-        self, number: int, frames: Tensor, found: Motion | None, intra: bool = False
+        self,
+        number: int,
+        frames: Tensor,
+        found: Motion | None,
+        intra: bool = False,
+        prediction: Tensor | None = None,
     ) -> Tensor:
         """Latent of a packet's packed frames [G, C, H, W], in steps: what the encoder quantises.
 
         Args:
             intra: The low-pass frame is in half-size blocks.
+            prediction: Of the low-pass frame.
         """
-        subbands = lifting.forward(frames.to(self.device, self.dtype), self._lifting(found))
+        lifter = self._lifting(found)
+        subbands = lifting.forward(frames.to(self.device, self.dtype), lifter)
+        if prediction is not None:
+            subbands[:1] -= lifter.gains(subbands)[:1] * prediction
         latents = []
         for j, subband in enumerate(subbands):
             window = self.window(number, j)
@@ -200,35 +301,46 @@ class SegmentDecoder:
         values: Tensor | None,
         found: Motion | None,
         intra: bool = False,
+        prediction: Tensor | None = None,
         field: bool = True,
-    ) -> Tensor:
-        """Packed frames [G, C, H, W] of a packet, before the post-filter.
+    ) -> Picture:
+        """The frames of a packet, before the post-filter.
 
         Args:
             number: Of the packet.
             values: Its latent [G, C, H, W] in sixteenths of a step; None is zero: the field alone.
             found: Its motion.
             intra: Its low-pass frame is in half-size blocks.
+            prediction: Of its low-pass frame.
             field: False leaves the field out: the latent alone (paper figure 4).
         """
         if values is None:
             group = self.segment.sizes[number]
             values = torch.zeros(group, len(self.model.planes), *self.size, device=self.device)
-        subbands = []
+        found_subbands = []
         for j in range(len(values)):
             window = self.window(number, j)
             latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level)
             condition = self.model.condition(window) if field else Condition()
             half = self._half(intra and j == 0)
-            subbands.append(self.model.synthesis(latent, self.matrices, condition, half))
-        return lifting.inverse(torch.cat(subbands), self._lifting(found))
+            found_subbands.append(self.model.synthesis(latent, self.matrices, condition, half))
+        subbands, lifter = torch.cat(found_subbands), self._lifting(found)
+        gain = lifter.gains(subbands)[:1]
+        if prediction is not None:
+            subbands[:1] += gain * prediction
+        return Picture(lifting.inverse(subbands, lifter), subbands[:1] / gain)
 
     @torch.no_grad()
-    def frames(self, number: int, packed: Tensor, found: np.ndarray | None = None) -> list[Frame]:
-        """Frames of a packet from its packed frames, filtered if there are gains."""
-        if found is not None and self.filter is not None:
-            pairs = zip(packed, found, strict=True)
-            packed = torch.stack([self.filter.apply(frame, own) for frame, own in pairs])
+    def filtered(self, picture: Picture, found: np.ndarray | None) -> Picture:
+        """The frames after the post-filter, if there are gains for it."""
+        if found is None or self.filter is None:
+            return picture
+        pairs = zip(picture.frames, found, strict=True)
+        frames = torch.stack([self.filter.apply(frame, own) for frame, own in pairs])
+        return Picture(frames, picture.low)
+
+    def frames(self, number: int, packed: Tensor) -> list[Frame]:
+        """Frames of a packet from its packed frames."""
         header = self.header
         stamps: Sequence[int | None] = self.segment.pts or [None] * self.segment.frames
         first = self.starts[number]

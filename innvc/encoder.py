@@ -9,26 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import gains, parameters
+from innvc.bitstream import gains, motion, parameters
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
-from innvc.decoder import SegmentDecoder, layout_of, reproducible_arithmetic
-from innvc.fit import filter_gains
+from innvc.decoder import Picture, SegmentDecoder, layout_of, lifting_of, reproducible_arithmetic
+from innvc.fit import filter_gains, low_pass
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.loop import Progress, fit
-from innvc.fit.motion_search import GroupSearch, coefficient_cost
+from innvc.fit.low_pass import Lifted, LowPass
+from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.fit.rounding import Rounding
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
-from innvc.model.motion import Motion, planes_of
+from innvc.model.motion import CELL, planes_of
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
-
-INTRA_COST = 0.7  # of what a low-pass frame costs without prediction, that time must stay below
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,19 @@ class SegmentEncoder:
             keys=key_packets(sizes, header.keyint),
             pts=[f.pts for f in frames if f.pts is not None],
         )
-        subbands = [group.subbands.to(self.device) for group in self.groups]
-        self.intra = self._choose_intra([s[:1] for s in subbands])
+        self.low_pass = self._choose_low_pass()
+        packets = [
+            torch.cat([low.coded, group.subbands[1:].to(self.device)])
+            for low, group in zip(self.low_pass, self.groups, strict=True)
+        ]
+        intra = [low.intra for low in self.low_pass]
         # A transform that is not fitted is applied once.
-        packets = subbands
         if self.fixed:
-            packets = [self._latent(s, i) for s, i in zip(subbands, self.intra, strict=True)]
+            packets = [self._latent(s, i) for s, i in zip(packets, intra, strict=True)]
         self._kept: tuple[ParameterRecord, list[PacketRecord]] | None = None
         stride = 1 if self.fixed else self.model.stride
-        self.data = SegmentData(packets, self.segment.keys, stride, self.intra)
+        predicted = [low.prediction is not None for low in self.low_pass]
+        self.data = SegmentData(packets, self.segment.keys, stride, intra, predicted)
 
     @torch.no_grad()
     def _choose_groups(self) -> list[Group]:
@@ -118,10 +121,13 @@ class SegmentEncoder:
         return [Group(lifting.forward(part), b"") for part in self.packed.tensor_split(ends)]
 
     def _lifter(self, frames: Tensor) -> Lifter:
+        return GroupSearch(frames.cpu(), self._matcher())
+
+    def _matcher(self) -> LevelMatcher:
         planes = planes_of(self.model.packed_planes)
         octaves = dict(zip(self.model.planes, self.model.step_offset.tolist(), strict=True))
         steps = [2.0 ** octaves[plane] for plane in dict.fromkeys(self.model.packed_planes)]
-        return GroupSearch(frames.cpu(), planes, steps)
+        return LevelMatcher(planes, steps)
 
     def _pack(self, frames: Sequence[Frame]) -> Tensor:
         form = pixel_format(self.header.pix_fmt)
@@ -129,22 +135,22 @@ class SegmentEncoder:
         packed = [pad(pack(f.planes, form, packing), stride, stride) for f in frames]
         return torch.from_numpy(np.stack(packed)).to(self.device)
 
-    @torch.no_grad()
-    def _choose_intra(self, lows: Sequence[Tensor]) -> list[bool]:
-        """Packets whose low-pass frame is predicted in space: those that time predicts worse."""
-        if self.model.intra is None:
-            return [False] * len(lows)
-        chosen = []
-        for number, low in enumerate(lows):
-            in_space = in_time = 0.0
-            if number not in self.segment.keys:
-                gain = (self.segment.sizes[number] / self.segment.sizes[number - 1]) ** 0.5
-                steps = self.model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
-                both = torch.cat([low, low - gain * lows[number - 1]])
-                costs = coefficient_cost(self._latent(both) / steps).sum((1, 2, 3))
-                in_space, in_time = costs.tolist()
-            chosen.append(in_time >= INTRA_COST * in_space)
-        return chosen
+    def _choose_low_pass(self) -> list[LowPass]:
+        model, header = self.model, self.header
+        starts, sizes, keys = self.segment.starts(), self.segment.sizes, self.segment.keys
+        rows, columns = (n // (CELL // 2) for n in self.packed.shape[2:])
+        packets = []
+        for number, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            group = self.groups[number]
+            found = motion.decode(group.motion, size, rows, columns) if group.motion else None
+            gain = lifting_of(found, model.packed_planes).gains(group.subbands)[0].flatten()[0]
+            last = self.packed[start + size - 1 : start + size]
+            low = group.subbands[:1].to(self.device)
+            packets.append(Lifted(low, float(gain), last, number in keys))
+        steps = model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
+        matcher = self._matcher() if header.model.prediction else None
+        intra = model.intra is not None
+        return low_pass.choose(packets, lambda x: self._latent(x) / steps, matcher, intra)
 
     @torch.no_grad()
     def _latent(self, frames: Tensor, intra: bool = False) -> Tensor:
@@ -235,13 +241,14 @@ class SegmentEncoder:
     def _coded(self, record: ParameterRecord) -> Iterator[tuple[PacketRecord, float]]:
         """The packets, and what the error of each one's latent is worth in bits."""
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
-        low = None
+        low, references = None, None
         for number, start in enumerate(self.segment.starts()):
-            coded = self.groups[number].motion
-            group = self.segment.sizes[number]
+            coded, choice = self.groups[number].motion, self.low_pass[number]
+            group, intra = self.segment.sizes[number], choice.intra
             frames = self.packed[start : start + group]
-            intra, motion = self.intra[number], decoder.motion(coded, group)
-            latent = decoder.analyse(number, frames, motion, intra).double()
+            found = decoder.motion(coded, group)
+            predicted = decoder.prediction(choice.prediction, references)
+            latent = decoder.analyse(number, frames, found, intra, predicted).double()
             weight = self._error_weight(decoder, number)
             rounding = Rounding(latent, weight, decoder.intra)
             packet = code_packet(
@@ -250,11 +257,13 @@ class SegmentEncoder:
                 decoder.size,
                 None if number in self.segment.keys else low,
                 intra=decoder.intra if intra else None,
+                predicted=predicted is not None,
                 choose=rounding,
                 choose_block=rounding.of_blocks,
             )
             low = packet.low
             error = float((weight * (latent - packet.values / 16).square()).sum())
+            picture = decoder.synthesis(number, packet.values, found, intra, predicted)
             coded_packet = PacketRecord(
                 number=number,
                 symbols_crc=packet.checksums,
@@ -262,28 +271,23 @@ class SegmentEncoder:
                 data=b"".join(layer for layers in packet.coded for layer in layers),
                 motion=coded,
                 intra=intra,
-                gains=self._gains(decoder, number, frames, packet.values, motion),
+                gains=self._gains(decoder, picture, frames),
+                prediction=choice.prediction,
             )
+            references = decoder.filtered(picture, decoder.gains(coded_packet)).references
             yield coded_packet, error
 
     @torch.no_grad()
-    def _gains(
-        self,
-        decoder: SegmentDecoder,
-        number: int,
-        frames: Tensor,
-        values: Tensor,
-        motion: Motion | None,
-    ) -> bytes:
-        """Coded gains of the post-filter for a packet of `frames` and decoded values."""
+    def _gains(self, decoder: SegmentDecoder, picture: Picture, frames: Tensor) -> bytes:
+        """Coded gains of the post-filter for a decoded packet of `frames`."""
         if decoder.filter is None:
             return b""
-        decoded = decoder.synthesis(number, values, motion, self.intra[number])
         size = -(-self.header.height // 2), -(-self.header.width // 2)
         model = decoder.model
         shares = dict(zip(model.planes.tolist(), model.error_shares().tolist(), strict=True))
         weights = [self.settings.lambda_ * shares[plane] for plane in sorted(shares)]
-        return gains.encode(filter_gains.choose(decoder.filter, decoded, frames, size, weights))
+        found = filter_gains.choose(decoder.filter, picture.frames, frames, size, weights)
+        return gains.encode(found)
 
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:

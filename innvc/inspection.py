@@ -68,6 +68,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "field": model.field is not None,
             "field_role": model.field_role,
             "motion": model.motion,
+            "prediction": model.prediction,
             "post_filter": model.post_filter,
             "gop": model.gop,
             "keyint": header.keyint,

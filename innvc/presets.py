@@ -83,6 +83,9 @@ def _switched(
         config = changed(config, prior=changed(config.prior, intra=(0, 0)))
     if not config.start or not switches.post_filter:
         config = changed(config, post_filter=False)
+    # A field describes pictures, not differences of them.
+    if not (config.motion and switches.prediction) or config.field is not None:
+        config = changed(config, prediction=False)
     return config, fit
 
 
@@ -120,6 +123,7 @@ def _transform(clip: Clip, **more: object) -> ModelConfig:
         start=starting_points.NEWEST,
         motion=True,
         post_filter=True,
+        prediction=True,
         **more,
     )
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from innvc.bitstream.header import HeaderRecord
     from innvc.bitstream.segment import ParameterRecord, SegmentRecord
-    from innvc.decoder import SegmentDecoder
-    from innvc.model.contexts import Context
+    from innvc.decoder import Decoded, SegmentDecoder
     from innvc.picture_decoder import PictureDecoder
 
 
@@ -86,7 +85,7 @@ class VideoReader(Sequence[Frame]):
         self._picture: PictureDecoder | None = None
         self._packet = -1  # of the frames that are held
         self._frames: list[Frame] = []
-        self._low: tuple[int, Context] | None = None  # packet number and its low-pass context
+        self._last: tuple[int, Decoded] | None = None  # number of the packet decoded last
 
     @property
     def header(self) -> Any:
@@ -166,43 +165,56 @@ class VideoReader(Sequence[Frame]):
             yield self[index]
 
     def _load(self, segment: int, packet: int) -> None:
-        """Decodes a packet, from the key packet before it where the last one is no help."""
+        """Decodes a packet, after those that it reads and that were not the last."""
         if self._reader.header.model.field_role == "picture":
             self._load_picture(segment, packet)
             return
-        if segment != self._segment or self._decoder is None:
-            self._decoder = self._open_segment(segment)
-            self._segment, self._packet, self._low = segment, -1, None
+        decoder = self._select(segment)
         if packet == self._packet:
             return
-        values = None
-        if self._only != "field":
-            self._pass_to(segment, packet)
-        coded = self._reader.packet(segment, packet)
-        if self._only != "field":
-            decoded = self._decoder.symbols(coded, self._previous(packet), self._layers)
-            self._low, values = (packet, decoded.low), decoded.values
-        motion = self._decoder.motion(coded.motion, coded.subbands)
-        packed = self._decoder.synthesis(
-            packet, values, motion, coded.intra, self._only != "latent"
-        )
-        model = self.header.model
-        complete = min(coded.layers, self._layers or coded.layers) == len(model.layers)
-        whole = complete and (self._only is None or (self._only == "latent" and not model.field))
-        gains = self._decoder.gains(coded) if whole else None
-        self._frames = self._decoder.frames(packet, packed, gains)
-        self._packet = packet
+        if self._only == "field":
+            coded = self._reader.packet(segment, packet)
+            motion = decoder.motion(coded.motion, coded.subbands)
+            picture = decoder.synthesis(packet, None, motion, coded.intra)
+        else:
+            passed, whole = [packet], self._reader.header.model.prediction
+            while self._reads_before(segment, passed[-1]) and not self._holds(passed[-1], whole):
+                passed.append(passed[-1] - 1)
+            for number in reversed(passed[1:]):
+                self._decode(decoder, segment, number, whole)
+            picture = self._decode(decoder, segment, packet, True).picture
+            assert picture is not None
+        self._frames, self._packet = decoder.frames(packet, picture.frames), packet
 
-    def _pass_to(self, segment: int, packet: int) -> None:
-        """Decodes the low-pass frames that a packet's context goes back to."""
-        assert self._decoder is not None
-        key = self._reader.segment(segment).key_before(packet)
-        known = -1 if self._low is None else self._low[0]
-        for number in range(known + 1 if key <= known < packet else key, packet):
-            passed = self._decoder.symbols(
-                self._reader.packet(segment, number), self._previous(number), self._layers, 1
-            )
-            self._low = (number, passed.low)
+    def _select(self, segment: int) -> SegmentDecoder:
+        """The decoder of a segment."""
+        if segment != self._segment or self._decoder is None:
+            self._decoder = self._open_segment(segment)
+            self._segment, self._packet, self._last = segment, -1, None
+        return self._decoder
+
+    def _reads_before(self, segment: int, packet: int) -> bool:
+        """Whether a packet's low-pass frame reads the packet before."""
+        keys = self._reader.segment(segment).keys
+        return packet not in keys and not self._reader.packet(segment, packet).intra
+
+    def _holds(self, packet: int, whole: bool) -> bool:
+        """Whether what a packet reads of the one before is there; `whole`: its frames, too."""
+        before = self._before(packet)
+        return before is not None and not (whole and before.picture is None)
+
+    def _before(self, packet: int) -> Decoded | None:
+        return self._last[1] if self._last is not None and self._last[0] == packet - 1 else None
+
+    def _decode(self, decoder: SegmentDecoder, segment: int, packet: int, whole: bool) -> Decoded:
+        """Decodes a packet, or the symbols of its low-pass frame alone."""
+        coded, before = self._reader.packet(segment, packet), self._before(packet)
+        if whole:
+            decoded = decoder.decode(coded, before, self._layers, self._only != "latent")
+        else:
+            decoded = decoder.without_picture(coded, before, self._layers, 1)
+        self._last = packet, decoded
+        return decoded
 
     def _load_picture(self, segment: int, packet: int) -> None:
         """Computes a packet's frames from the field, which is the whole model."""
@@ -211,11 +223,6 @@ class VideoReader(Sequence[Frame]):
             self._segment, self._packet = segment, -1
         if packet != self._packet:
             self._frames, self._packet = self._picture.frames(packet), packet
-
-    def _previous(self, packet: int) -> Context | None:
-        if self._low is not None and self._low[0] == packet - 1:
-            return self._low[1]
-        return None
 
     def _open_segment(self, segment: int) -> SegmentDecoder:
         from innvc.decoder import SegmentDecoder
@@ -241,11 +248,8 @@ class VideoReader(Sequence[Frame]):
         if self._reader.header.model.field_role == "picture":
             self._load_picture(segment, packet)
             return
-        if segment != self._segment or self._decoder is None:
-            self._decoder = self._open_segment(segment)
-            self._segment, self._packet, self._low = segment, -1, None
-        record = self._reader.packet(segment, packet)
-        self._low = (packet, self._decoder.symbols(record, self._previous(packet)).low)
+        decoder, record = self._select(segment), self._reader.packet(segment, packet)
+        self._last = packet, decoder.without_picture(record, self._before(packet))
 
 
 def frame_range(frames: tuple[int | None, int | None] | None, count: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ class Switches:
         context: False is a prior that does not read earlier channel groups.
         intra: False codes low-pass frames as details are, without prediction from neighbours.
         motion: False is a lifting without motion compensation.
+        prediction: False codes low-pass frames without motion from the packet before.
         post_filter: False leaves decoded frames as the lifting gives them.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
             the preset's does not fit begins at 0.
@@ -37,6 +38,7 @@ class Switches:
     context: bool = True
     intra: bool = True
     motion: bool = True
+    prediction: bool = True
     post_filter: bool = True
     start: int | None = None
 

@@ -142,15 +142,12 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
     record, _ = made.fit(lambda progress: None, lambda: False)
     decoder = SegmentDecoder(made.header, made.segment, record, torch.device("cpu"))
     coded = len(record.side) + len(record.grid) + len(record.weights)
-    decoded, low = [], None
+    decoded, before = [], None
     for packet in made.packets(record):
         coded += len(packet.data)
-        symbols = decoder.symbols(packet, low)
-        low = symbols.low
-        motion = decoder.motion(packet.motion, packet.subbands)
-        packed = decoder.synthesis(packet.number, symbols.values, motion, packet.intra)
-        decoded += decoder.frames(packet.number, packed, decoder.gains(packet))
-        coded += len(packet.motion) + len(packet.gains)
+        before = decoder.decode(packet, before)
+        decoded += decoder.frames(packet.number, before.picture.frames)
+        coded += len(packet.motion) + len(packet.gains) + len(packet.prediction or b"")
     errors = [
         np.mean([plane_mse(a.planes[p], b.planes[p]) for a, b in zip(frames, decoded, strict=True)])
         for p in range(3)

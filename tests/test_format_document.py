@@ -476,8 +476,9 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
             skips.append(np.zeros(size, int))
             continue
         level = next((n for n in range(len(c) - 1, 0, -1) if c[n] <= j < c[n - 1]), 0)
+        predicted = level == 0 and packet.prediction is not None
         if level == 0:
-            parent, sibling = None, before
+            parent, sibling = None, None if predicted else before
         else:
             sibling = frames[j - 1] if j > c[level] else None
             inner = level < len(c) - 1 and min(c[level + 1] + (j - c[level]) // 2, c[level] - 1)
@@ -501,7 +502,10 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
                     seen = (
                         frame + [Plane(v) for v in values] if (places & ~odd).sum() == 0 else frame
                     )
-                    given = [prior(d, level, seen, parent, sibling, size) for d in channels]
+                    given = [
+                        prior(d, 4 if predicted else level, seen, parent, sibling, size)
+                        for d in channels
+                    ]
                     for i, (_, mean) in enumerate(given):
                         values[i, places] = mean[places]
                     places = places & kept

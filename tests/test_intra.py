@@ -117,7 +117,7 @@ def test_a_picture_is_smaller_with_intra_prediction(street, tmp_path):
 
 def test_still_pictures_are_predicted_in_time_and_others_in_space(street, tmp_path):
     """Packets after a key packet; both kinds seek, cut and decode."""
-    frames = [street[1][0]] * 4 + street[1][1:2]
+    frames = [street[1][0]] * 4 + [cut(street[1][1])]
     source = write_clip(tmp_path / "in.mkv", [*frames, cut(street[1][2])])
     file = tmp_path / "a.innv"
     package.encode(source, file, preset="instant", gop=2)

@@ -12,7 +12,7 @@ import innvc as package
 from innvc.bitstream import motion as coding
 from innvc.bitstream.reader import Reader
 from innvc.errors import CorruptError
-from innvc.fit.motion_search import GroupSearch
+from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.model import lifting
 from innvc.model.motion import (
     AFTER,
@@ -135,11 +135,12 @@ def test_search_finds_a_pan_and_a_still_picture():
     wide = torch.nn.functional.avg_pool2d(wide[None, None], 5, 1, 2)[0, 0] * 3
     luma = torch.stack([wide[16:112, 8 + 6 * t : 168 + 6 * t] for t in range(4)])
     planes = planes_of(LAYOUTS["gray"])
-    found = GroupSearch(planes[0].pack(luma), planes, [2.0]).motion(0, 4)
+    found = GroupSearch(planes[0].pack(luma), LevelMatcher(planes, [2.0])).motion(0, 4)
     inner = found[0].vector[0, 0, :, 1:-1, 1:-2]
     assert (inner[0] == 0).all() and (inner[1] == 24).all()  # 6 samples, in quarters
     assert (found[1].vector[0, 0, 1, 1:-1, 1:-2] == 48).all()
-    still = GroupSearch(planes[0].pack(luma[:1].expand(4, -1, -1)), planes, [2.0])
+    still = planes[0].pack(luma[:1].expand(4, -1, -1))
+    still = GroupSearch(still, LevelMatcher(planes, [2.0]))
     assert not any(level.quarters.any() for level in still.motion(0, 4))
     # Where nothing moves, the part of a group is the group of the part.
     part = still.motion(2, 2)

@@ -124,7 +124,7 @@ def test_a_second_filter_gives_the_same_frames(clip):
     decoder = SegmentDecoder(header, segment, record, torch.device("cpu"), exact=True)
     motion = decoder.motion(packet.motion, packet.subbands)
     values = decoder.symbols(packet, None).values
-    packed = decoder.synthesis(0, values, motion, packet.intra).numpy()
+    packed = decoder.synthesis(0, values, motion, packet.intra).frames.numpy()
     family = decoder.format.family
     planes = 1 if family == "gray" else 3
     found = read_gains(packet.gains, 3, planes, 1, 2, len(tensors["leave"]) // 6)

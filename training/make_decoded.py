@@ -43,12 +43,11 @@ def decoded(path: Path, first: int, count: int, lambda_: float) -> tuple[np.ndar
     encoder = SegmentEncoder(header, frames, 0, EncodeSettings(fit, lambda_), device)
     record, _ = encoder.fit(lambda progress: None, lambda: False)
     decoder = SegmentDecoder(header, encoder.segment, record, device)
-    low, parts = None, []
+    before, parts = None, []
     for packet in encoder.packets(record):
-        symbols = decoder.symbols(packet, low)
-        low = symbols.low
-        motion = decoder.motion(packet.motion, packet.subbands)
-        parts.append(decoder.synthesis(packet.number, symbols.values, motion, packet.intra))
+        before = decoder.decode(packet, before)
+        assert before.picture is not None
+        parts.append(before.picture.frames)
     originals = np.stack([pack(frame.planes, info.format, 2) for frame in frames])
     rows, columns = originals.shape[2:]
     return torch.cat(parts)[:, :, :rows, :columns].numpy(), originals

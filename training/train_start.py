@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,7 @@ class Samples:
         if rng.random() < 0.5:
             x = x[:, self.transposed].transpose(2, 3)
         weight = lambda_ * model.error_shares()[:, None, None] * steps.square()
-        parts = batch.level, batch.parent, batch.sibling, batch.counted, batch.half, batch.window
-        return Batch((x / steps).contiguous(), *parts), weight
+        return replace(batch, subbands=(x / steps).contiguous()), weight
 
 
 class Adam:

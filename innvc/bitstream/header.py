@@ -145,6 +145,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError("motion needs packing 2 and at least 4 stages")
     if model.post_filter and (model.packing != 2 or not model.start):
         raise ValueError("a post-filter needs packing 2 and a starting point")
+    if model.prediction and (not model.motion or model.field is not None):
+        raise ValueError("prediction needs motion, and no field")
     if sum(model.groups) != channels:
         raise ValueError(f"groups sum to {sum(model.groups)}, latent channels are {channels}")
     if sum(model.layers) != len(model.groups):

@@ -89,6 +89,7 @@ def code_packet(
     previous: Context | None,
     *,
     intra: ExactIntra | None = None,
+    predicted: bool = False,
     choose: Chooser | None = None,
     choose_block: BlockChooser | None = None,
     data: Sequence[Sequence[bytes | memoryview]] | None = None,
@@ -102,6 +103,7 @@ def code_packet(
         size: Latent height and width.
         previous: Low-pass context of the packet before, None at a key packet.
         intra: Codes the low-pass frame in half-size blocks, all in layer 0.
+        predicted: The low-pass frame is a difference, and coded as details are.
         choose, choose_block: Give the symbols to code; None decodes.
         data: Coded bytes, [subband frame][layer]; may hold only the first layers.
         subbands: How many subband frames to decode, coarse to fine; None is all.
@@ -118,7 +120,7 @@ def code_packet(
     checksums = [0] * layers
     for j in range(group if subbands is None else subbands):
         parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
-        before = previous if j == 0 and previous is not None else none
+        before = previous if j == 0 and previous is not None and not predicted else none
         current = exact.empty(size)
         if j == 0 and intra is not None:
             coded.append([b""] * layers)
@@ -136,7 +138,7 @@ def code_packet(
             flags.append(np.zeros(size, bool))
             continue
         frame = _Frame(
-            torch.tensor([order.level_of(j, group)], device=exact.device),
+            torch.tensor([order.statistics_level(j, group, predicted)], device=exact.device),
             none if parent is None else done[parent],
             before if sibling is None else done[sibling],
         )

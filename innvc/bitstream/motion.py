@@ -80,16 +80,30 @@ def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
     Raises:
         CorruptError: the data is not a valid code.
     """
-    motion = zero(group, rows, columns)
+    motion = _decoded(data, zero(group, rows, columns))
+    for frames, level in zip(low_counts(group), motion, strict=False):
+        if frames % 2 == 0 and np.isin(level.mode[-1], (AFTER, BOTH)).any():
+            raise CorruptError("A cell refers to a frame after its group.")
+    return motion
+
+
+def decode_prediction(data: bytes, rows: int, columns: int) -> Motion:
+    """The motion from two frames of the packet before to a low-pass frame, as one level.
+
+    Raises:
+        CorruptError: the data is not a valid code.
+    """
+    return _decoded(data, zero(2, rows, columns))
+
+
+def _decoded(data: bytes, motion: Motion) -> Motion:
+    """Decodes into a motion that is still."""
     if not data:
         return motion
     coder = Decoder(data)
     for part, classes, level, coarser in _parts(motion):
         tables = coder.integers(TABLE_BITS, classes).astype(np.uint8)
         part(coder, tables, level, coarser, False)
-    for frames, level in zip(low_counts(group), motion, strict=False):
-        if frames % 2 == 0 and np.isin(level.mode[-1], (AFTER, BOTH)).any():
-            raise CorruptError("A cell refers to a frame after its group.")
     return motion
 
 

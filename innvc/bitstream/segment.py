@@ -95,6 +95,9 @@ class PacketRecord(Record, frozen=True):
     """The low-pass frame is in half-size blocks, coded by the intra prior, all in layer 0."""
     gains: Coded = b""
     """Gains of the post-filter; empty is none."""
+    prediction: Coded | None = None
+    """Motion from the packet before to the low-pass frame, of which only the difference is coded;
+    None where it is not predicted, empty where nothing moves."""
 
     @property
     def subbands(self) -> int:
@@ -127,6 +130,11 @@ class PacketRecord(Record, frozen=True):
             raise ValueError(f"packet {number} needs an intra prior that its model does not have")
         if self.gains and not header.model.post_filter:
             raise ValueError(f"packet {number} has gains of a filter that its model does not have")
+        if self.prediction is not None:
+            if not header.model.prediction:
+                raise ValueError(f"packet {number} has a prediction that its model does not have")
+            if self.intra or number in segment.keys:
+                raise ValueError(f"packet {number} is predicted and stands alone")
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 

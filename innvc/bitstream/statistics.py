@@ -58,7 +58,7 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
             result.grid_bytes += len(parameters.grid)
             result.weights_bytes += len(parameters.weights)
         for _, _, packet in reader.packets():
-            result.motion_bytes += len(packet.motion)
+            result.motion_bytes += len(packet.motion) + len(packet.prediction or b"")
             result.filter_bytes += len(packet.gains)
             for subband, row in enumerate(packet.lengths):
                 level = level_of(subband, packet.subbands)

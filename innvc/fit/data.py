@@ -22,6 +22,7 @@ class Batch:
         parent, sibling: Index of each frame's contexts in the batch, -1 for none, [N].
         counted: False for a frame that is only a context, [N].
         half: True for a low-pass frame in half-size blocks, [N].
+        statistics: Lifting level whose statistics the prior takes for each, [N].
         window: Where they lie.
     """
 
@@ -31,6 +32,7 @@ class Batch:
     sibling: Tensor
     counted: Tensor
     half: Tensor
+    statistics: Tensor
     window: Window
 
 
@@ -42,6 +44,7 @@ class SegmentData:
         keys: Packets that do not read the packet before.
         stride: Samples of a subband frame that a latent position covers.
         intra: Of each packet, whether its low-pass frame is in half-size blocks; None is no packet.
+        predicted: Of each packet, whether its low-pass frame is a difference; None is no packet.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class SegmentData:
         keys: Sequence[int],
         stride: int,
         intra: Sequence[bool] | None = None,
+        predicted: Sequence[bool] | None = None,
     ) -> None:
         self.packets = list(packets)
         self.sizes = [len(packet) for packet in packets]
         self.keys = set(keys)
         self.stride = stride
         self.intra = list(intra) if intra is not None else [False] * len(packets)
+        self.predicted = list(predicted) if predicted is not None else [False] * len(packets)
         self.frames = sum(self.sizes)
         self.starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
         self.height, self.width = (n // stride for n in packets[0].shape[-2:])
@@ -105,7 +110,7 @@ class SegmentData:
     def assemble(self, chosen: Sequence[int], part: tuple[int, int, int, int]) -> Batch:
         """The batch of given packets and crop."""
         top, left, rows, columns = (n * self.stride for n in part)
-        frames, parent, sibling, counted, half = [], [], [], [], []
+        frames, parent, sibling, counted, half, statistics = [], [], [], [], [], []
         low = -1  # batch index of the low-pass before
         window = self.window(chosen, part)
         if chosen[0] not in self.keys and chosen[0] > 0:
@@ -118,6 +123,7 @@ class SegmentData:
             frames.append(self.packets[chosen[0] - 1][:1])
             parent, sibling, counted, low = [-1], [-1], [False], 0
             half.append(self.intra[chosen[0] - 1])
+            statistics.append(subbands.statistics_level(0, 1, self.predicted[chosen[0] - 1]))
         for p in chosen:
             offset = len(parent)
             size = self.sizes[p]
@@ -125,11 +131,12 @@ class SegmentData:
                 up, side = subbands.parent_of(j, size), subbands.sibling_of(j, size)
                 parent.append(-1 if up is None else offset + up)
                 if j == 0:
-                    sibling.append(-1 if p in self.keys else low)
+                    sibling.append(-1 if p in self.keys or self.predicted[p] else low)
                 else:
                     sibling.append(-1 if side is None else offset + side)
                 counted.append(True)
                 half.append(self.intra[p] and j == 0)
+                statistics.append(subbands.statistics_level(j, size, self.predicted[p]))
             low = offset
             frames.append(self.packets[p])
         cropped = [f[:, :, top : top + rows, left : left + columns] for f in frames]
@@ -141,6 +148,7 @@ class SegmentData:
             torch.tensor(sibling, device=device),
             torch.tensor(counted, device=device),
             torch.tensor(half, device=device),
+            torch.tensor(statistics, device=device),
             window,
         )
 

@@ -218,7 +218,7 @@ def predict(
 
     every = slice(0, value.shape[1])
     parent, sibling = taken(batch.parent), taken(batch.sibling)
-    scale, mean = prior(prior.weights(), every, batch.level, context, parent, sibling)
+    scale, mean = prior(prior.weights(), every, batch.statistics, context, parent, sibling)
     if intra is None or not len(half):
         return scale, mean
     if rates:

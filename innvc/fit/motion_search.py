@@ -108,32 +108,27 @@ def smooth_modes(cost: np.ndarray) -> np.ndarray:
     return mode.astype(np.uint8)
 
 
-class GroupSearch:
-    """Motion of one aligned group, found level by level on the frames as lifted so far.
+class LevelMatcher:
+    """Searches the motion of one lifting level.
 
     Args:
-        frames: Packed [G, C, H, W].
         planes: Of the packed channels.
         steps: Quantisation step of each plane at the low-pass.
     """
 
-    def __init__(self, frames: Tensor, planes: Sequence[Plane], steps: Sequence[float]) -> None:
-        self.frames = frames
+    def __init__(self, planes: Sequence[Plane], steps: Sequence[float]) -> None:
         self.planes = planes
         self.steps = steps
-        self.levels: list[LevelSearch] = []
-        low, gain, level = frames, 1.0, 1
-        while len(low) > 1:
-            a, b = low[0::2], low[1::2]
-            found = self._level(a, b, gain)
-            self.levels.append(found)
-            chosen = found.motion(0, len(b), len(a) == len(b))
-            step = MotionLifting([chosen] * level, planes)
-            low = a + step.update(b - step.predict(a, level, len(b)), level, len(a))
-            gain *= sqrt(2)
-            level += 1
 
-    def _level(self, a: Tensor, b: Tensor, gain: float) -> LevelSearch:
+    def search(
+        self, a: Tensor, b: Tensor, gain: float, energy: Tensor = DETAIL_ENERGY
+    ) -> LevelSearch:
+        """Finds the motion from even frames a to odd frames b, both packed [., C, H, W].
+
+        Args:
+            gain: Of b, against steps.
+            energy: That noise brings into the frames, by mode.
+        """
         luma = self.planes[0]
         targets, references = luma.unpack(b), luma.unpack(a)
         rows, columns = (n // CELL for n in targets.shape[1:])
@@ -167,19 +162,22 @@ class GroupSearch:
                     joint_bits[side] = joint_bits[side] + search.division_bits()
             alone.put(p, found, quarters)
             joint.put(p, cells, both)
-            cost[p] = self._modes(a[p : p + 2], b[p : p + 1], [*quarters, *both], gain)
+            cost[p] = self._modes(
+                a[p : p + 2], b[p : p + 1], [*quarters, *both], gain * energy.sqrt()
+            )
             cost[p, BEFORE] += bits[0].numpy()
             if len(found) > 1:
                 cost[p, AFTER] += bits[1].numpy()
                 cost[p, BOTH] += (joint_bits[0] + joint_bits[1]).numpy()
         return LevelSearch(alone, joint, cost)
 
-    def _modes(self, a: Tensor, b: Tensor, vectors: Sequence[Tensor], gain: float) -> np.ndarray:
+    def _modes(self, a: Tensor, b: Tensor, vectors: Sequence[Tensor], gain: Tensor) -> np.ndarray:
         """Bits of each mode but those of the vectors, [4, rows, columns].
 
         Args:
             a, b: Packed references [1 or 2, C, H, W] and target [1, C, H, W].
             vectors: To each reference alone, then to each where both are used.
+            gain: By mode.
         """
         total: Tensor | float = 0.0
         for plane, step in zip(self.planes, self.steps, strict=True):
@@ -189,7 +187,7 @@ class GroupSearch:
             residuals = [target, target - warped[0]]
             if len(references) > 1:
                 residuals += [target - warped[1], target - (warped[2] + warped[3]) / 2]
-            scale = DETAIL_ENERGY[: len(residuals)].sqrt() * gain / step
+            scale = gain[: len(residuals)] / step
             cells = to_cells(torch.stack(residuals), plane.samples(CELL))
             vertical, horizontal = (dct(n).to(cells) for n in plane.samples(CELL))
             coefficients = vertical @ cells @ horizontal.T * scale[:, None, None, None]
@@ -199,6 +197,40 @@ class GroupSearch:
         bits = torch.tensor(MODE_BITS)[: len(total), None]
         cost[: len(total)] = (total + bits).view(-1, rows, columns).numpy()
         return cost
+
+    def prediction(self, references: Tensor, low: Tensor, gain: float) -> Motion:
+        """The motion from two frames [2, C, H, W] of the packet before to a low-pass frame.
+
+        Args:
+            low: As bright as a frame, [1, C, H, W].
+            gain: By which it is coded.
+        """
+        found = self.search(references, low, gain, energy=torch.ones(4))
+        return [found.motion(0, 1, open_end=False)]
+
+
+class GroupSearch:
+    """Motion of one aligned group, found level by level on the frames as lifted so far.
+
+    Args:
+        frames: Packed [G, C, H, W].
+        matcher: Searches each level.
+    """
+
+    def __init__(self, frames: Tensor, matcher: LevelMatcher) -> None:
+        self.frames = frames
+        self.planes = planes = matcher.planes
+        self.levels: list[LevelSearch] = []
+        low, gain, level = frames, 1.0, 1
+        while len(low) > 1:
+            a, b = low[0::2], low[1::2]
+            found = matcher.search(a, b, gain)
+            self.levels.append(found)
+            chosen = found.motion(0, len(b), len(a) == len(b))
+            step = MotionLifting([chosen] * level, planes)
+            low = a + step.update(b - step.predict(a, level, len(b)), level, len(a))
+            gain *= sqrt(2)
+            level += 1
 
     def motion(self, start: int, size: int) -> Motion:
         """The motion of a part of the group that begins at a multiple of a larger power of two."""

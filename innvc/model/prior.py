@@ -32,9 +32,10 @@ from innvc.model.contexts import (
 from innvc.model.initial import fan_in_limit, uniform
 from innvc.model.quantisation import SCALE_LEVELS, floor_ste, round_ste
 from innvc.model.start import Frequencies
+from innvc.model.subbands import COARSEST_LEVEL
 
 WEIGHT_BITS = 10  # weights are integers times 2^-10
-LEVELS = 5  # lifting levels of G = 16, and the low-pass
+LEVELS = COARSEST_LEVEL + 1  # lifting levels of G = 16, and the low-pass
 HIDDEN_LIMIT = (1 << 15) - 1
 
 

@@ -6,6 +6,8 @@ that is the low-pass, subband frame 0. The details follow from the coarsest leve
 
 from __future__ import annotations
 
+COARSEST_LEVEL = 4  # of details, in a group of 16
+
 
 def low_counts(group: int) -> list[int]:
     """Frames that are left after 0, 1, 2 ... lifting levels, down to 1."""
@@ -24,6 +26,15 @@ def details(group: int, level: int) -> range:
 def level_of(subband: int, group: int) -> int:
     """Lifting level of a subband frame in a group of `group` frames; 0 is the low-pass."""
     return sum(subband < count for count in low_counts(group)) if subband else 0
+
+
+def statistics_level(subband: int, group: int, predicted: bool) -> int:
+    """The lifting level whose statistics a subband frame is coded by: its own, or the coarsest.
+
+    Args:
+        predicted: The low-pass frame is a difference.
+    """
+    return COARSEST_LEVEL if predicted and subband == 0 else level_of(subband, group)
 
 
 def span_of(subband: int, group: int) -> tuple[int, int]:
