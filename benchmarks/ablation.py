@@ -54,6 +54,7 @@ VARIANTS = (
     Variant("no masking", ("--no-mask",), paper="+85.9 %"),
     Variant("no modulation", ("--no-modulation",), paper="+32.4 %"),
     Variant("residual", ("--residual",), paper="+25.8 %"),
+    Variant("grid as a context", ("--grid-context",)),
     Variant("no couplings", ("--no-coupling",)),
     Variant("no intra prediction", ("--no-intra",)),
     Variant("no motion", ("--no-motion",)),

@@ -46,6 +46,7 @@ def encode(
     base: str | None = None,
     coupling: bool = True,
     context: bool = True,
+    grid_context: bool = False,
     intra: bool = True,
     motion: bool = True,
     prediction: bool = True,
@@ -76,8 +77,8 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, intra, motion, prediction,
-            post_filter, start:
+        mask, modulation, residual, base, coupling, context, grid_context, intra, motion,
+            prediction, post_filter, start:
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
@@ -107,6 +108,7 @@ def encode(
         base=base,
         coupling=coupling,
         context=context,
+        grid_context=grid_context,
         intra=intra,
         motion=motion,
         prediction=prediction,

@@ -95,6 +95,9 @@ def encode(
     no_context: Annotated[
         bool, ablation("--no-context", help="The prior does not read earlier channel groups.")
     ] = False,
+    grid_context: Annotated[
+        bool, ablation("--grid-context", help="The prior reads the field's grid.")
+    ] = False,
     no_intra: Annotated[
         bool, ablation("--no-intra", help="No intra prediction of low-pass frames.")
     ] = False,
@@ -142,6 +145,7 @@ def encode(
             base=base,
             coupling=not no_coupling,
             context=not no_context,
+            grid_context=grid_context,
             intra=not no_intra,
             motion=not no_motion,
             prediction=not no_prediction,

@@ -38,6 +38,7 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     # Units of the value and of the scale network of low-pass frames in half-size blocks; 0 is none.
     intra: tuple[Count, Count] = (0, 0)
     skip: bool = False  # a flag for each position whose symbols are all zero
+    grid: bool = False  # contexts from the integers of the field's grid
 
 
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

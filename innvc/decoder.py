@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
+from innvc.decoded import Decoded, Picture
 from innvc.errors import VerificationError
 from innvc.model import lifting, starting_points
 from innvc.model import subbands as order
@@ -37,32 +37,6 @@ def reproducible_arithmetic() -> None:
     """Float32 without TF32, whatever the process had set."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded packet.
-
-    Attributes:
-        frames: Packed [G, C, H, W].
-        low: Its low-pass frame [1, C, H, W], as bright as a frame.
-    """
-
-    frames: Tensor
-    low: Tensor
-
-    @property
-    def references(self) -> Tensor:
-        """What the next packet's low-pass frame may be predicted from, [2, C, H, W]."""
-        return torch.cat([self.low, self.frames[-1:]])
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a packet is for the next one: its picture, unless left out, and its low-pass context."""
-
-    picture: Picture | None
-    context: Context
 
 
 def lifting_of(found: Motion | None, packed_planes: Sequence[int | None]) -> lifting.Lifting:
@@ -198,6 +172,7 @@ class SegmentDecoder:
             None if key else previous,
             intra=self.intra if packet.intra else None,
             predicted=packet.prediction is not None,
+            grid=self.grid_context(packet.number),
             data=data,
             subbands=subbands,
         )
@@ -219,7 +194,19 @@ class SegmentDecoder:
             torch.tensor([time], device=self.device, dtype=self.dtype),
             torch.tensor([level], device=self.device),
             *whole,
+            self._slice(number, subband),
         )
+
+    def _slice(self, number: int, subband: int) -> Tensor | None:
+        if self.header.model.field is None:
+            return None
+        place = subband, self.segment.sizes[number], self.starts[number], self.segment.frames
+        found = order.slice_of(*place, self.header.model.field.grid_size[0])
+        return torch.tensor([found], device=self.device)
+
+    def grid_context(self, number: int) -> Callable[[int], Tensor | None]:
+        """What the latent prior reads of the field's grid for each subband frame of a packet."""
+        return lambda subband: self.model.grid_context(self.window(number, subband), torch.float64)
 
     def motion(self, coded: bytes, group: int) -> Motion | None:
         """The coded motion of a packet of `group` frames; None where its lifting has none.

@@ -14,7 +14,8 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
-from innvc.decoder import Picture, SegmentDecoder, layout_of, lifting_of, reproducible_arithmetic
+from innvc.decoded import Picture
+from innvc.decoder import SegmentDecoder, layout_of, lifting_of, reproducible_arithmetic
 from innvc.fit import filter_gains, low_pass
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
@@ -94,7 +95,8 @@ class SegmentEncoder:
         self._kept: tuple[ParameterRecord, list[PacketRecord]] | None = None
         stride = 1 if self.fixed else self.model.stride
         predicted = [low.prediction is not None for low in self.low_pass]
-        self.data = SegmentData(packets, self.segment.keys, stride, intra, predicted)
+        slices = header.model.field.grid_size[0] if header.model.field else 1
+        self.data = SegmentData(packets, self.segment.keys, stride, intra, predicted, slices)
 
     @torch.no_grad()
     def _choose_groups(self) -> list[Group]:
@@ -258,6 +260,7 @@ class SegmentEncoder:
                 None if number in self.segment.keys else low,
                 intra=decoder.intra if intra else None,
                 predicted=predicted is not None,
+                grid=decoder.grid_context(number),
                 choose=rounding,
                 choose_block=rounding.of_blocks,
             )

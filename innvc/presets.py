@@ -75,6 +75,13 @@ def _switched(
     if not switches.context:
         prior = changed(config.prior, energy=False, reach=0, halves=0, intra=(0, 0))
         config = changed(config, prior=prior, start=0)  # the shipped start has these weights
+    if switches.grid_context:
+        if config.field is None:
+            raise UsageError(
+                "The preset has no field for --grid-context.",
+                "Choose compact, slow or paper, or add --residual.",
+            )
+        config = changed(config, prior=changed(config.prior, grid=True))
     if switches.start is not None:
         config = changed(config, start=switches.start)
     if switches.base not in (None, config.base):

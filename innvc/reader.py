@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from innvc.bitstream.header import HeaderRecord
     from innvc.bitstream.segment import ParameterRecord, SegmentRecord
-    from innvc.decoder import Decoded, SegmentDecoder
+    from innvc.decoded import Decoded
+    from innvc.decoder import SegmentDecoder
     from innvc.picture_decoder import PictureDecoder
 
 

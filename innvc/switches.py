@@ -21,6 +21,7 @@ class Switches:
         base: Fixed matrices of the backbone: "dct" or "identity"; None is the preset's.
         coupling: False is a backbone without affine couplings.
         context: False is a prior that does not read earlier channel groups.
+        grid_context: The prior reads the integers of the field's grid.
         intra: False codes low-pass frames as details are, without prediction from neighbours.
         motion: False is a lifting without motion compensation.
         prediction: False codes low-pass frames without motion from the packet before.
@@ -36,6 +37,7 @@ class Switches:
     base: str | None = None
     coupling: bool = True
     context: bool = True
+    grid_context: bool = False
     intra: bool = True
     motion: bool = True
     prediction: bool = True
@@ -58,6 +60,11 @@ class Switches:
         if self.residual and not self.modulation:
             raise UsageError(
                 "--residual uses the field, which --no-modulation removes.", "Give one of the two."
+            )
+        if self.grid_context and not self.modulation:
+            raise UsageError(
+                "--grid-context reads the field, which --no-modulation removes.",
+                "Give one of the two.",
             )
         if self.base not in (None, "dct", "identity"):
             raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")

@@ -15,8 +15,9 @@ from innvc.decoder import SegmentDecoder, layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Still, choose_groups, even_groups, key_packets
-from innvc.fit.loop import Objective, Schedule
+from innvc.fit.loop import Objective
 from innvc.fit.parameters import ParameterQuantiser
+from innvc.fit.schedule import Schedule
 from innvc.metrics import plane_mse
 from innvc.model import lifting, subbands
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of

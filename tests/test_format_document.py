@@ -303,7 +303,7 @@ class Prior:
         self.first = {"reach": sum(groups[:reach]), "halves": sum(groups[:halves])}
         self.group_of = [g for g, n in enumerate(groups) for _ in range(n)]
 
-    def __call__(self, d, level, frame, parent, sibling, size):
+    def __call__(self, d, level, frame, parent, sibling, size, elements=()):
         p, g = self, self.group_of[d]
         c = slice(0, sum(self.groups[:g]))
         s = p.base[d] + p.base_level[level] + p.base_detail[level, d]
@@ -317,6 +317,9 @@ class Prior:
                 s += p.temporal[level, 2 * i, d] * other[d].own
                 s += p.temporal[level, 2 * i + 1, d] * other[d].around
                 m += p.temporal_mean[level, i, d] * other[d].v
+        for f, a in enumerate(elements):
+            s += p.grid_scale[d, f] * np.vectorize(lambda n: log(abs(int(n))))(a)
+            m += p.grid_mean[d, f] * a
         sources = frame[: min(c.stop, self.first["reach"])]
         for i, other in enumerate(sources):
             m += sum(p.reach[a, d, i] * v for a, v in enumerate(neighbours(other.v)))

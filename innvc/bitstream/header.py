@@ -147,6 +147,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError("a post-filter needs packing 2 and a starting point")
     if model.prediction and (not model.motion or model.field is not None):
         raise ValueError("prediction needs motion, and no field")
+    if model.prior.grid and (model.field is None or model.field_role == "picture"):
+        raise ValueError("contexts from the grid need a field, and a latent")
     if sum(model.groups) != channels:
         raise ValueError(f"groups sum to {sum(model.groups)}, latent channels are {channels}")
     if sum(model.layers) != len(model.groups):
@@ -193,6 +195,8 @@ def _parameter_estimate(model: ModelConfig) -> int:
     total += model.prior.hidden * sum(model.groups)
     total += 4 * sum(model.groups) * sum(model.groups[: model.prior.reach])
     total += 5 * sum(model.groups[: model.prior.halves]) ** 2
+    if model.prior.grid and model.field is not None:
+        total += 2 * sum(model.groups) * model.field.grid_channels << model.field.grid_levels
     total += sum(model.prior.intra) * (2 * sum(model.groups) + sum(model.prior.intra))
     field = model.field
     if field is not None:

@@ -90,6 +90,7 @@ def code_packet(
     *,
     intra: ExactIntra | None = None,
     predicted: bool = False,
+    grid: Callable[[int], Tensor | None] = lambda subband: None,
     choose: Chooser | None = None,
     choose_block: BlockChooser | None = None,
     data: Sequence[Sequence[bytes | memoryview]] | None = None,
@@ -104,6 +105,7 @@ def code_packet(
         previous: Low-pass context of the packet before, None at a key packet.
         intra: Codes the low-pass frame in half-size blocks, all in layer 0.
         predicted: The low-pass frame is a difference, and coded as details are.
+        grid: Gives what the prior reads of the field's grid for a subband frame, [1, E, H, W].
         choose, choose_block: Give the symbols to code; None decodes.
         data: Coded bytes, [subband frame][layer]; may hold only the first layers.
         subbands: How many subband frames to decode, coarse to fine; None is all.
@@ -141,6 +143,7 @@ def code_packet(
             torch.tensor([order.statistics_level(j, group, predicted)], device=exact.device),
             none if parent is None else done[parent],
             before if sibling is None else done[sibling],
+            grid(j),
         )
         coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
@@ -175,6 +178,7 @@ class _Frame:
     level: Tensor
     parent: Context
     sibling: Context
+    grid: Tensor | None
 
 
 def _code_frame(
@@ -195,9 +199,8 @@ def _code_frame(
     for k in range(len(exact.layers) if coders is None else len(coders)):
         for rows in exact.layers[k]:
             for places in exact.passes(rows, skip.shape):
-                scale, mean = exact.prior(
-                    exact.weights, rows, frame.level, current, frame.parent, frame.sibling
-                )
+                outside = frame.parent, frame.sibling, frame.grid
+                scale, mean = exact.prior(exact.weights, rows, frame.level, current, *outside)
                 current.value[0, rows, places] = mean[0][:, places]
                 here = places & kept
                 wanted = None

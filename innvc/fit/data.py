@@ -45,6 +45,7 @@ class SegmentData:
         stride: Samples of a subband frame that a latent position covers.
         intra: Of each packet, whether its low-pass frame is in half-size blocks; None is no packet.
         predicted: Of each packet, whether its low-pass frame is a difference; None is no packet.
+        slices: Of the field's finest grid level, in time.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class SegmentData:
         stride: int,
         intra: Sequence[bool] | None = None,
         predicted: Sequence[bool] | None = None,
+        slices: int = 1,
     ) -> None:
         self.packets = list(packets)
         self.sizes = [len(packet) for packet in packets]
@@ -61,6 +63,7 @@ class SegmentData:
         self.stride = stride
         self.intra = list(intra) if intra is not None else [False] * len(packets)
         self.predicted = list(predicted) if predicted is not None else [False] * len(packets)
+        self.slices = slices
         self.frames = sum(self.sizes)
         self.starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
         self.height, self.width = (n // stride for n in packets[0].shape[-2:])
@@ -74,13 +77,19 @@ class SegmentData:
         """The window of whole packets; `part` is top, left, rows, columns in latent positions."""
         device = self.packets[0].device
         time = [t for p in packets for t in self.times(p)]
-        level = [subbands.level_of(j, self.sizes[p]) for p in packets for j in range(self.sizes[p])]
+        level, place = [], []
+        for p in packets:
+            size = self.sizes[p]
+            level += [subbands.level_of(j, size) for j in range(size)]
+            where = size, self.starts[p], self.frames, self.slices
+            place += [subbands.slice_of(j, *where) for j in range(size)]
         return Window(
             torch.tensor(time, device=device),
             torch.tensor(level, device=device),
             self.height,
             self.width,
             *part,
+            torch.tensor(place, device=device),
         )
 
     def batch(self, batch_frames: int, crop: int, generator: torch.Generator) -> Batch:
@@ -119,6 +128,7 @@ class SegmentData:
                 torch.cat([before.time[:1], window.time]),
                 torch.cat([before.level[:1], window.level]),
                 *(self.height, self.width, *part),
+                torch.cat([before.slices[:1], window.slices]),
             )
             frames.append(self.packets[chosen[0] - 1][:1])
             parent, sibling, counted, low = [-1], [-1], [False], 0

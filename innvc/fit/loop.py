@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from innvc.config import FitConfig
 from innvc.fit.data import Batch, SegmentData
 from innvc.fit.parameters import ParameterQuantiser
+from innvc.fit.schedule import Schedule
 from innvc.model.contexts import VALUE_LIMIT, Context
 from innvc.model.intra import IntraPrior
 from innvc.model.model import InnvcModel
@@ -30,37 +31,6 @@ from innvc.model.quantisation import (
 
 WIDE_INDEX = 40.0  # of a table under which rounding is to the nearest symbol
 SEARCHES = 8  # for offsets of rows and columns along a fit that learns quantisation steps; else 1
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What changes along the fit, at one moment of it."""
-
-    rate: float  # factor of the learning rate
-    temperature: float
-    noise_shape: float
-    hard: bool  # hard rounding with straight-through gradients
-    open_groups: float  # groups that are certainly active, and the next one's probability
-
-    @staticmethod
-    def at(progress: float, config: FitConfig, groups: int) -> Schedule:
-        """The schedule at a progress of 0..1."""
-        warm = min(1.0, progress / config.warm_up) if config.warm_up else 1.0
-        noise = min(1.0, progress / max(1e-9, 1 - config.straight_through))
-        begin, end = config.mask
-        ramp = (progress - begin) / (end - begin) if end > begin else 1.0
-        # Group g is active with probability clip(M ramp - g, 0, 1).
-        return Schedule(
-            rate=max(0.02, warm) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))),
-            temperature=_between(config.temperature, noise),
-            noise_shape=_between(config.noise_shape, noise),
-            hard=progress >= 1 - config.straight_through,
-            open_groups=groups * min(1.0, max(0.0, ramp)),
-        )
-
-
-def _between(ends: tuple[float, float], share: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * share
 
 
 @dataclass(frozen=True)
@@ -167,7 +137,8 @@ class Objective(nn.Module):
 
     def _predict(self, batch: Batch, value: Tensor) -> tuple[Tensor, Tensor]:
         value = (16 * value).clamp(-VALUE_LIMIT, VALUE_LIMIT)
-        return predict(self.model.prior, batch, value, self.model.intra, rates=not self.fixed)
+        grid = self.model.grid_context(batch.window)
+        return predict(self.model.prior, batch, value, self.model.intra, not self.fixed, grid)
 
     def _analysis(self, batch: Batch) -> Tensor:
         if self.fixed:
@@ -197,6 +168,7 @@ def predict(
     value: Tensor,
     intra: IntraPrior | None = None,
     rates: bool = True,
+    grid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The priors' scale indexes and means for all channels of a batch at once.
 
@@ -204,6 +176,7 @@ def predict(
         value: In sixteenths [N, C, H, W].
         intra: For the frames in half-size blocks.
         rates: False leaves these frames without prediction, where only others are looked at.
+        grid: What the prior reads of the field's grid.
     """
     whole = value
     half = batch.half.nonzero()[:, 0]
@@ -218,7 +191,8 @@ def predict(
 
     every = slice(0, value.shape[1])
     parent, sibling = taken(batch.parent), taken(batch.sibling)
-    scale, mean = prior(prior.weights(), every, batch.statistics, context, parent, sibling)
+    contexts = context, parent, sibling, grid
+    scale, mean = prior(prior.weights(), every, batch.statistics, *contexts)
     if intra is None or not len(half):
         return scale, mean
     if rates:

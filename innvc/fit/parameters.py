@@ -42,6 +42,7 @@ EXPONENTS = {
     "prior.half_base": 2,
     "prior.temporal": 5,
     "prior.temporal_mean": 5,
+    "prior.grid": 5,
     "step": 4,
 }
 

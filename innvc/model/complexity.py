@@ -59,6 +59,7 @@ def count(config: ModelConfig, layout: SampleLayout, width: int, height: int) ->
     if config.field_role != "picture":
         parts += _backbone(config, packed.channels, rows * columns)
         parts += _prior(config.prior, config.groups, rows * columns)
+        parts += _grid_context(config, rows * columns)
         parts += _intra(config, rows * columns)
         parts += _post_filter(config, layout, rows * columns)
         parts += [("steps", sum(config.groups) + LEVELS, 0)]
@@ -190,6 +191,14 @@ def _post_filter(config: ModelConfig, layout: SampleLayout, positions: int) -> C
         products = sum(tensors[name].size for name in ("enter", "middle", "leave"))
         times = 3 if layout.family == "rgb" else 1
         yield "post_filter", 0, times * products * positions << 2 * (config.stages - 1)
+
+
+def _grid_context(config: ModelConfig, positions: int) -> Counts:
+    if config.prior.grid and config.field is not None:
+        read = sum(config.field.grid_channels << n for n in range(config.field.grid_levels))
+        weights = 2 * sum(config.groups) * read
+        yield "prior", weights, weights * positions
+        yield from 2 * [_side(sum(config.groups), read)]
 
 
 def _prior(config: PriorConfig, groups: Sequence[int], positions: int) -> Counts:

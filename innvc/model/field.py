@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from innvc.config import FieldConfig
 from innvc.errors import UnsupportedError
+from innvc.model.contexts import VALUE_LIMIT
 from innvc.model.layers import ConvNeXtBlock, LayerNorm, SampleHead
-from innvc.model.prior import LEVELS
+from innvc.model.prior import LEVELS, WEIGHT_BITS
+from innvc.model.quantisation import floor_ste
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Window:
         level: Lifting level of each, [N].
         height, width: Of the whole picture, in latent positions.
         top, left, rows, columns: The part that is wanted.
+        slices: Time slice of the finest grid level that each frame lies in, [N]; None is unknown.
     """
 
     time: Tensor
@@ -39,6 +42,7 @@ class Window:
     left: int
     rows: int
     columns: int
+    slices: Tensor | None = None
 
 
 class ConditioningField(nn.Module):
@@ -101,6 +105,28 @@ class ConditioningField(nn.Module):
         """Packed samples [N, C, H, W] of a field with a sample head, in 8-bit code values."""
         assert self.head is not None
         return self.head(self(window)[0])
+
+    def nearest(self, window: Window, dtype: torch.dtype) -> Tensor:
+        """The grid elements in which the latent positions lie, as integers: [N, E, rows, columns].
+
+        They are multiples of 2^-10; E counts the channels of all levels, the finest first.
+        """
+        assert window.slices is not None
+        _, height, width = self.config.grid_size
+        rows = window.top + torch.arange(window.rows, device=window.slices.device)
+        columns = window.left + torch.arange(window.columns, device=window.slices.device)
+        finest = (
+            window.slices,
+            (2 * rows + 1) * height // (2 * window.height),
+            (2 * columns + 1) * width // (2 * window.width),
+        )
+        levels = []
+        for level, grid in enumerate(self.grid):
+            places = zip(finest, grid.shape[1:], strict=True)
+            t, y, x = ((place >> level).clamp(max=count - 1) for place, count in places)
+            whole = floor_ste(grid.to(dtype) * (1 << WEIGHT_BITS) + 0.5)
+            levels.append(whole[:, t][:, :, y][..., x])
+        return torch.cat(levels).transpose(0, 1).clamp(-VALUE_LIMIT, VALUE_LIMIT)
 
     def _sample(self, stage: int, time: Tensor, rows: _Base, columns: _Base) -> Tensor:
         """The grid levels that enter a stage, trilinear at times and positions: [N, C, h, w]."""

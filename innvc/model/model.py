@@ -113,7 +113,8 @@ class InnvcModel(nn.Module):
         )
         samples = geometry.channels if residual else 0
         self.field = ConditioningField(config.field, samples) if config.field else None
-        self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base)
+        grid = [len(level) for level in self.field.grid] if self.field is not None else []
+        self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base, sum(grid))
         self.intra = None
         if blocks is not None and half is not None:
             self.intra = IntraPrior(blocks, half, config.prior.intra, step_base)
@@ -175,6 +176,12 @@ class InnvcModel(nn.Module):
     def features(self, window: Window) -> Sequence[Tensor] | None:
         """The field's feature map for each backbone stage, fine to coarse; None without field."""
         return None if self.field is None else self.field(window)
+
+    def grid_context(self, window: Window, dtype: torch.dtype = torch.float32) -> Tensor | None:
+        """What the prior reads of the field's grid, [N, E, rows, columns]; None if nothing."""
+        if not self.config.prior.grid or self.field is None:
+            return None
+        return self.field.nearest(window, dtype)
 
     def condition(self, window: Window) -> Condition:
         """What the field says of the subband frames of a window."""

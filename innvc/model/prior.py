@@ -48,6 +48,7 @@ class LatentPrior(nn.Module):
         frequencies: Of the channels, for the analytic start; None starts without it.
         step_base: log2 of the quantisation step in 1/16 octave: how large symbols are without any
             context.
+        grid_channels: Of all levels of the field's grid.
     """
 
     logarithms: Tensor
@@ -59,6 +60,7 @@ class LatentPrior(nn.Module):
         groups: tuple[int, ...],
         frequencies: Frequencies | None,
         step_base: int,
+        grid_channels: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
@@ -83,6 +85,9 @@ class LatentPrior(nn.Module):
             weights[0, :2] = 0
             self.temporal = nn.Parameter(weights[..., None].repeat(1, 1, channels))
             self.temporal_mean = nn.Parameter(torch.zeros(LEVELS, 2, channels))
+        if config.grid:
+            self.grid_scale = nn.Parameter(torch.zeros(channels, grid_channels))
+            self.grid_mean = nn.Parameter(torch.zeros(channels, grid_channels))
         if config.reach:
             self.reach = nn.Parameter(torch.zeros(4, channels, sum(groups[: config.reach])))
         if config.halves:
@@ -142,6 +147,7 @@ class LatentPrior(nn.Module):
         current: Context,
         parent: Context,
         sibling: Context,
+        grid: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Scale indexes and means of the channels `rows`.
 
@@ -152,6 +158,7 @@ class LatentPrior(nn.Module):
             current: Context of the earlier groups; channels from rows.start on are not read
                 unless rows is all channels.
             parent, sibling: Contexts of decoded subband frames, zero where there is none.
+            grid: Integers of the field's grid [N, E, H, W], if they are a context.
 
         Returns:
             Scale indexes in 0..63 and means in sixteenths, [N, rows, H, W].
@@ -175,6 +182,11 @@ class LatentPrior(nn.Module):
             scale = scale + t[:, 2] * sibling.own[:, rows] + t[:, 3] * sibling.around[:, rows]
             t = weights["temporal_mean"][level][:, :, rows, None, None]
             mean = mean + t[:, 0] * parent.value[:, rows] + t[:, 1] * sibling.value[:, rows]
+        if self.config.grid:
+            assert grid is not None
+            magnitude = log_magnitude(grid.abs(), self.logarithms)
+            scale = scale + _product(weights["grid_scale"][rows], magnitude)
+            mean = mean + _product(weights["grid_mean"][rows], grid)
         if self.config.reach and seen.stop:
             sources = min(seen.stop, self.reach.shape[2])
             kernel = weights["reach"][:, rows, :sources]
@@ -241,6 +253,9 @@ class LatentPrior(nn.Module):
         if self.config.energy:
             scale = scale + logs * (w["spectral"].sum(1) + w["surround"].sum(1))
             mean = mean + VALUE_LIMIT * w["predict_mean"].sum(1)
+        if self.config.grid:
+            scale = scale + logs * w["grid_scale"].sum(1)
+            mean = mean + VALUE_LIMIT * w["grid_mean"].sum(1)
         if self.config.reach:
             mean = mean + VALUE_LIMIT * w["reach"].sum((0, 2))
         if self.config.halves:

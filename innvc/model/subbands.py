@@ -53,6 +53,12 @@ def time_of(subband: int, group: int, start: int, frames: int) -> float:
     return (start + (first + last) / 2) / frames
 
 
+def slice_of(subband: int, group: int, start: int, frames: int, slices: int) -> int:
+    """The one of `slices` equal parts of the segment that the centre of a subband frame is in."""
+    first, last = span_of(subband, group)
+    return min((2 * start + first + last) * slices // (2 * frames), slices - 1)
+
+
 def parent_of(subband: int, group: int) -> int | None:
     """The subband frame one level coarser over the same time; None for the low-pass."""
     if subband == 0:

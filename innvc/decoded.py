@@ -1,0 +1,36 @@
+"""What is kept of a decoded packet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from innvc.model.contexts import Context
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded packet.
+
+    Attributes:
+        frames: Packed [G, C, H, W].
+        low: Its low-pass frame [1, C, H, W], as bright as a frame.
+    """
+
+    frames: Tensor
+    low: Tensor
+
+    @property
+    def references(self) -> Tensor:
+        """What the next packet's low-pass frame may be predicted from, [2, C, H, W]."""
+        return torch.cat([self.low, self.frames[-1:]])
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a packet is for the next one: its picture, unless left out, and its low-pass context."""
+
+    picture: Picture | None
+    context: Context
