@@ -24,13 +24,18 @@ class Picture:
 
     @property
     def references(self) -> Tensor:
-        """What the next packet's low-pass frame may be predicted from, [2, C, H, W]."""
+        """What the next packet's low-pass frame may be predicted from, a copy [2, C, H, W]."""
         return torch.cat([self.low, self.frames[-1:]])
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What a packet is for the next one: its picture, unless left out, and its low-pass context."""
+class Before:
+    """What a packet leaves for the next one.
 
-    picture: Picture | None
+    Attributes:
+        context: Of its low-pass frame.
+        references: Of its picture; None where only symbols were decoded.
+    """
+
     context: Context
+    references: Tensor | None = None

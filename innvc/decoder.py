@@ -14,7 +14,7 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
-from innvc.decoded import Decoded, Picture
+from innvc.decoded import Before, Picture
 from innvc.errors import VerificationError
 from innvc.model import lifting, starting_points
 from innvc.model import subbands as order
@@ -103,10 +103,10 @@ class SegmentDecoder:
     def decode(
         self,
         packet: PacketRecord,
-        before: Decoded | None,
+        before: Before | None,
         layers: int | None = None,
         field: bool = True,
-    ) -> Decoded:
+    ) -> tuple[Picture, Before]:
         """Decodes a packet; it is filtered if nothing is left out.
 
         Args:
@@ -119,30 +119,29 @@ class SegmentDecoder:
             CorruptError, VerificationError: as `symbols`, `motion` and `gains`.
         """
         symbols = self.symbols(packet, before.context if before else None, layers)
-        references = before.picture.references if before and before.picture else None
         picture = self.synthesis(
             packet.number,
             symbols.values,
             self.motion(packet.motion, packet.subbands),
             packet.intra,
-            self.prediction(packet.prediction, references),
+            self.prediction(packet.prediction, before.references if before else None),
             field,
         )
         complete = len(symbols.checksums) == len(self.header.model.layers)
         if complete and (field or not self.model.field):
             picture = self.filtered(picture, self.gains(packet))
-        return Decoded(picture, symbols.low)
+        return picture, Before(symbols.low, picture.references)
 
     def without_picture(
         self,
         packet: PacketRecord,
-        before: Decoded | None,
+        before: Before | None,
         layers: int | None = None,
         subbands: int | None = None,
-    ) -> Decoded:
+    ) -> Before:
         """Decodes the symbols of a packet alone; arguments and errors are those of `symbols`."""
         context = before.context if before else None
-        return Decoded(None, self.symbols(packet, context, layers, subbands).low)
+        return Before(self.symbols(packet, context, layers, subbands).low)
 
     def symbols(
         self,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from innvc.bitstream.header import HeaderRecord
     from innvc.bitstream.segment import ParameterRecord, SegmentRecord
-    from innvc.decoded import Decoded
+    from innvc.decoded import Before, Picture
     from innvc.decoder import SegmentDecoder
     from innvc.picture_decoder import PictureDecoder
 
@@ -86,7 +86,7 @@ class VideoReader(Sequence[Frame]):
         self._picture: PictureDecoder | None = None
         self._packet = -1  # of the frames that are held
         self._frames: list[Frame] = []
-        self._last: tuple[int, Decoded] | None = None  # number of the packet decoded last
+        self._last: tuple[int, Before] | None = None  # number of the packet decoded last
 
     @property
     def header(self) -> Any:
@@ -182,9 +182,13 @@ class VideoReader(Sequence[Frame]):
             while self._reads_before(segment, passed[-1]) and not self._holds(passed[-1], whole):
                 passed.append(passed[-1] - 1)
             for number in reversed(passed[1:]):
-                self._decode(decoder, segment, number, whole)
-            picture = self._decode(decoder, segment, packet, True).picture
-            assert picture is not None
+                if whole:
+                    self._decode(decoder, segment, number)
+                else:
+                    low = self._reader.packet(segment, number)
+                    before = self._before(number)
+                    self._last = number, decoder.without_picture(low, before, self._layers, 1)
+            picture = self._decode(decoder, segment, packet)
         self._frames, self._packet = decoder.frames(packet, picture.frames), packet
 
     def _select(self, segment: int) -> SegmentDecoder:
@@ -202,20 +206,16 @@ class VideoReader(Sequence[Frame]):
     def _holds(self, packet: int, whole: bool) -> bool:
         """Whether what a packet reads of the one before is there; `whole`: its frames, too."""
         before = self._before(packet)
-        return before is not None and not (whole and before.picture is None)
+        return before is not None and not (whole and before.references is None)
 
-    def _before(self, packet: int) -> Decoded | None:
+    def _before(self, packet: int) -> Before | None:
         return self._last[1] if self._last is not None and self._last[0] == packet - 1 else None
 
-    def _decode(self, decoder: SegmentDecoder, segment: int, packet: int, whole: bool) -> Decoded:
-        """Decodes a packet, or the symbols of its low-pass frame alone."""
+    def _decode(self, decoder: SegmentDecoder, segment: int, packet: int) -> Picture:
         coded, before = self._reader.packet(segment, packet), self._before(packet)
-        if whole:
-            decoded = decoder.decode(coded, before, self._layers, self._only != "latent")
-        else:
-            decoded = decoder.without_picture(coded, before, self._layers, 1)
-        self._last = packet, decoded
-        return decoded
+        picture, left = decoder.decode(coded, before, self._layers, self._only != "latent")
+        self._last = packet, left
+        return picture
 
     def _load_picture(self, segment: int, packet: int) -> None:
         """Computes a packet's frames from the field, which is the whole model."""

@@ -146,8 +146,8 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
     decoded, before = [], None
     for packet in made.packets(record):
         coded += len(packet.data)
-        before = decoder.decode(packet, before)
-        decoded += decoder.frames(packet.number, before.picture.frames)
+        picture, before = decoder.decode(packet, before)
+        decoded += decoder.frames(packet.number, picture.frames)
         coded += len(packet.motion) + len(packet.gains) + len(packet.prediction or b"")
     errors = [
         np.mean([plane_mse(a.planes[p], b.planes[p]) for a, b in zip(frames, decoded, strict=True)])

@@ -45,9 +45,8 @@ def decoded(path: Path, first: int, count: int, lambda_: float) -> tuple[np.ndar
     decoder = SegmentDecoder(header, encoder.segment, record, device)
     before, parts = None, []
     for packet in encoder.packets(record):
-        before = decoder.decode(packet, before)
-        assert before.picture is not None
-        parts.append(before.picture.frames)
+        picture, before = decoder.decode(packet, before)
+        parts.append(picture.frames)
     originals = np.stack([pack(frame.planes, info.format, 2) for frame in frames])
     rows, columns = originals.shape[2:]
     return torch.cat(parts)[:, :, :rows, :columns].numpy(), originals
