@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from innvc.bitstream.header import HeaderRecord
-    from innvc.bitstream.segment import ParameterRecord, SegmentRecord
+    from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
     from innvc.decoded import Before, Picture
     from innvc.decoder import SegmentDecoder
     from innvc.picture_decoder import PictureDecoder
@@ -87,6 +87,7 @@ class VideoReader(Sequence[Frame]):
         self._packet = -1  # of the frames that are held
         self._frames: list[Frame] = []
         self._last: tuple[int, Before] | None = None  # number of the packet decoded last
+        self._record: tuple[int, int, PacketRecord] | None = None  # the packet read last
 
     @property
     def header(self) -> Any:
@@ -174,7 +175,7 @@ class VideoReader(Sequence[Frame]):
         if packet == self._packet:
             return
         if self._only == "field":
-            coded = self._reader.packet(segment, packet)
+            coded = self._coded(segment, packet)
             motion = decoder.motion(coded.motion, coded.subbands)
             picture = decoder.synthesis(packet, None, motion, coded.intra)
         else:
@@ -185,8 +186,7 @@ class VideoReader(Sequence[Frame]):
                 if whole:
                     self._decode(decoder, segment, number)
                 else:
-                    low = self._reader.packet(segment, number)
-                    before = self._before(number)
+                    low, before = self._coded(segment, number), self._before(number)
                     self._last = number, decoder.without_picture(low, before, self._layers, 1)
             picture = self._decode(decoder, segment, packet)
         self._frames, self._packet = decoder.frames(packet, picture.frames), packet
@@ -201,7 +201,13 @@ class VideoReader(Sequence[Frame]):
     def _reads_before(self, segment: int, packet: int) -> bool:
         """Whether a packet's low-pass frame reads the packet before."""
         keys = self._reader.segment(segment).keys
-        return packet not in keys and not self._reader.packet(segment, packet).intra
+        return packet not in keys and not self._coded(segment, packet).intra
+
+    def _coded(self, segment: int, packet: int) -> PacketRecord:
+        """The record of a packet, read once for a packet that stands alone."""
+        if self._record is None or self._record[:2] != (segment, packet):
+            self._record = segment, packet, self._reader.packet(segment, packet)
+        return self._record[2]
 
     def _holds(self, packet: int, whole: bool) -> bool:
         """Whether what a packet reads of the one before is there; `whole`: its frames, too."""
@@ -212,7 +218,7 @@ class VideoReader(Sequence[Frame]):
         return self._last[1] if self._last is not None and self._last[0] == packet - 1 else None
 
     def _decode(self, decoder: SegmentDecoder, segment: int, packet: int) -> Picture:
-        coded, before = self._reader.packet(segment, packet), self._before(packet)
+        coded, before = self._coded(segment, packet), self._before(packet)
         picture, left = decoder.decode(coded, before, self._layers, self._only != "latent")
         self._last = packet, left
         return picture

@@ -67,6 +67,27 @@ def test_any_order_gives_the_same_frames(bunny):
             assert same([reader[i] for i in order], [forward[i] for i in order])
 
 
+def test_only_what_is_needed_is_read(bunny, monkeypatch):
+    """From the packet that stands alone; a packet that was decoded before is not decoded again."""
+    read, whole = [], Reader.packet
+
+    def watched(self, segment, number):
+        read.append(number)
+        return whole(self, segment, number)
+
+    monkeypatch.setattr(Reader, "packet", watched)
+    for wanted, packets in (((7,), [2]), ((4,), [1, 0, 1]), ((9, 10, 3), [3, 2, 3, 1, 0, 1])):
+        read.clear()
+        with package.open(bunny[1]) as reader:
+            for index in wanted:
+                reader[index]
+        assert read == packets, wanted
+    read.clear()
+    with package.open(bunny[1]) as reader:
+        assert len(list(reader)) == 12
+    assert read == [0, 1, 2, 3]
+
+
 def test_fewer_layers_decode(bunny):
     """Frames drift from packet to packet, and stay near."""
     with package.open(bunny[1], layers=2) as reader:
