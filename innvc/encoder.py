@@ -266,7 +266,9 @@ class SegmentEncoder:
             )
             low = packet.low
             error = float((weight * (latent - packet.values / 16).square()).sum())
-            picture = decoder.synthesis(number, packet.values, found, intra, predicted)
+            picture, leads = None, self._is_predicted(number + 1)
+            if leads or decoder.filter is not None:
+                picture = decoder.synthesis(number, packet.values, found, intra, predicted)
             coded_packet = PacketRecord(
                 number=number,
                 symbols_crc=packet.checksums,
@@ -277,13 +279,19 @@ class SegmentEncoder:
                 gains=self._gains(decoder, picture, frames),
                 prediction=choice.prediction,
             )
-            references = decoder.filtered(picture, decoder.gains(coded_packet)).references
+            if leads and picture is not None:
+                last, own = Picture(picture.frames[-1:], picture.low), decoder.gains(coded_packet)
+                references = decoder.filtered(last, None if own is None else own[-1:]).references
             yield coded_packet, error
 
+    def _is_predicted(self, number: int) -> bool:
+        choices = self.low_pass[number : number + 1]
+        return any(choice.prediction is not None for choice in choices)
+
     @torch.no_grad()
-    def _gains(self, decoder: SegmentDecoder, picture: Picture, frames: Tensor) -> bytes:
+    def _gains(self, decoder: SegmentDecoder, picture: Picture | None, frames: Tensor) -> bytes:
         """Coded gains of the post-filter for a decoded packet of `frames`."""
-        if decoder.filter is None:
+        if decoder.filter is None or picture is None:
             return b""
         size = -(-self.header.height // 2), -(-self.header.width // 2)
         model = decoder.model
