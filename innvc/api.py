@@ -72,7 +72,7 @@ def encode(
         preset: How large a model, how long a fit.
         steps: Steps of the fit, in place of the preset's.
         seconds: Bound on the time of the fit.
-        gop: Most frames of a group (1 to 16), all being nearly equal; None lets the encoder
+        gop: Most frames of a group (1 to 32), all being nearly equal; None lets the encoder
             choose.
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.

@@ -70,7 +70,7 @@ def encode(
     gop: Annotated[
         int | None,
         typer.Option(
-            help="Most frames of a group, 1 to 16; chosen if absent.", rich_help_panel=FIT
+            help="Most frames of a group, 1 to 32; chosen if absent.", rich_help_panel=FIT
         ),
     ] = None,
     keyint: Annotated[

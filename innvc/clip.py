@@ -58,10 +58,10 @@ class Clip:
         self.segment_frames = self._segment_frames()
 
     def _segment_frames(self) -> int:
-        """Equal segments in whole groups of 16, as long as memory allows."""
-        longest = max(SEGMENT_FRAMES, SEGMENT_SAMPLES // self._samples // 16 * 16)
+        """Equal segments in whole groups of 32, as long as memory allows."""
+        longest = max(SEGMENT_FRAMES, SEGMENT_SAMPLES // self._samples // 32 * 32)
         segments = -(-self.count // longest)
-        return min(longest, -(-self.count // (segments * 16)) * 16)
+        return min(longest, -(-self.count // (segments * 32)) * 32)
 
     @property
     def segment_count(self) -> int:

@@ -48,7 +48,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     packing: Annotated[int, Meta(ge=1, le=2)] = 2
     stages: Annotated[int, Meta(ge=1, le=6)] = 4
     base: Literal["dct", "identity"] = "dct"
-    gop: Annotated[int, Meta(ge=1, le=16)] = 16  # longest group of frames
+    gop: Annotated[int, Meta(ge=1, le=32)] = 32  # longest group of frames
     groups: tuple[Size, ...] = ()  # latent channels of each ordered group
     layers: tuple[Size, ...] = ()  # groups of each layer
     coupling: tuple[Count, ...] = ()  # subnet width of each stage but the last; empty is none

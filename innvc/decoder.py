@@ -187,7 +187,7 @@ class SegmentDecoder:
         """Where one subband frame of a packet lies, for the field."""
         group = self.segment.sizes[number]
         time = order.time_of(subband, group, self.starts[number], self.segment.frames)
-        level = order.level_of(subband, group)
+        level = order.parameter_level(subband, group)
         whole = (*self.size, 0, 0, *self.size)
         return Window(
             torch.tensor([time], device=self.device, dtype=self.dtype),

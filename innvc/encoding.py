@@ -90,8 +90,8 @@ def check_settings(
         raise UsageError(f"Cannot take {steps} steps.", "Give a number from 0.")
     if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
         raise UsageError(f"Cannot fit for {seconds:g} seconds.", "Give a time above 0, as in 90s.")
-    if gop is not None and not 1 <= gop <= 16:
-        raise UsageError(f"Groups of {gop} frames are not possible.", "Give a number from 1 to 16.")
+    if gop is not None and not 1 <= gop <= 32:
+        raise UsageError(f"Groups of {gop} frames are not possible.", "Give a number from 1 to 32.")
     if not 1 <= keyint < 1 << 31:
         raise UsageError(
             f"A key interval of {keyint} frames is not possible.", "Give a number from 1."

@@ -460,7 +460,7 @@ def test_bench_errors_are_one_sentence(call, tmp_path, arguments, code, words):
 def test_bench_says_that_innvc_failed(tmp_path):
     """An option that encode refuses: peers are written, the sentence and a code tell."""
     result = innvc("bench", CLIP, "--codecs", "ffv1,innvc", "--frames", "0:1", "--lambdas", "1",
-                   "--preset", "instant", "--options", "--gop 17", "-o", tmp_path)  # fmt: skip
+                   "--preset", "instant", "--options", "--gop 33", "-o", tmp_path)  # fmt: skip
     assert result.returncode == 1
     last = result.stderr.decode().splitlines()[-1]
     assert "1 of InnVC's points failed" in last and "Groups of 17 frames" in last

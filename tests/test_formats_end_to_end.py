@@ -86,7 +86,7 @@ def test_groups_and_keys(tmp_path, frames, gop, keyint):
         segment = reader._reader.segment(0)
     assert result.psnr_y == pytest.approx(psnr(original, copy, 0, 255), abs=0.002)
     sizes = segment.sizes
-    assert sum(sizes) == frames and max(sizes) <= (gop or 16)
+    assert sum(sizes) == frames and max(sizes) <= (gop or 32)
     if gop:
         intervals = [min(keyint, frames - first) for first in range(0, frames, keyint)]
         assert len(sizes) == sum(-(-length // gop) for length in intervals)

@@ -16,7 +16,7 @@ Length = Annotated[int, Meta(ge=0, le=1 << 30)]
 Coded = Annotated[bytes, Meta(max_length=1 << 30)]
 Row = Annotated[list[Length], Meta(max_length=MAX_LAYERS)]
 
-MAX_SUBBANDS = 16
+MAX_SUBBANDS = 32
 
 
 class SegmentRecord(Record, frozen=True):

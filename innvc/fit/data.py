@@ -80,7 +80,7 @@ class SegmentData:
         level, place = [], []
         for p in packets:
             size = self.sizes[p]
-            level += [subbands.level_of(j, size) for j in range(size)]
+            level += [subbands.parameter_level(j, size) for j in range(size)]
             where = size, self.starts[p], self.frames, self.slices
             place += [subbands.slice_of(j, *where) for j in range(size)]
         return Window(

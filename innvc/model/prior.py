@@ -35,7 +35,7 @@ from innvc.model.start import Frequencies
 from innvc.model.subbands import COARSEST_LEVEL
 
 WEIGHT_BITS = 10  # weights are integers times 2^-10
-LEVELS = COARSEST_LEVEL + 1  # lifting levels of G = 16, and the low-pass
+LEVELS = COARSEST_LEVEL + 1  # lifting levels with parameters of their own, and the low-pass
 HIDDEN_LIMIT = (1 << 15) - 1
 
 

@@ -1,12 +1,12 @@
 """The order of a group's subband frames, and which of them describe the same time.
 
-A group of 1 to 16 frames is halved level by level, the larger half first, until one frame is left:
+A group of 1 to 32 frames is halved level by level, the larger half first, until one frame is left:
 that is the low-pass, subband frame 0. The details follow from the coarsest level down to level 1.
 """
 
 from __future__ import annotations
 
-COARSEST_LEVEL = 4  # of details, in a group of 16
+COARSEST_LEVEL = 4  # with parameters of its own; details of coarser ones have the same
 
 
 def low_counts(group: int) -> list[int]:
@@ -28,13 +28,18 @@ def level_of(subband: int, group: int) -> int:
     return sum(subband < count for count in low_counts(group)) if subband else 0
 
 
+def parameter_level(subband: int, group: int) -> int:
+    """The lifting level whose parameters a subband frame has."""
+    return min(level_of(subband, group), COARSEST_LEVEL)
+
+
 def statistics_level(subband: int, group: int, predicted: bool) -> int:
-    """The lifting level whose statistics a subband frame is coded by: its own, or the coarsest.
+    """The lifting level whose statistics a subband frame is coded by.
 
     Args:
-        predicted: The low-pass frame is a difference.
+        predicted: The low-pass frame is a difference, which is most like the coarsest details.
     """
-    return COARSEST_LEVEL if predicted and subband == 0 else level_of(subband, group)
+    return COARSEST_LEVEL if predicted and subband == 0 else parameter_level(subband, group)
 
 
 def span_of(subband: int, group: int) -> tuple[int, int]:
