@@ -50,6 +50,7 @@ def encode(
     intra: bool = True,
     motion: bool = True,
     prediction: bool = True,
+    step_offsets: bool = True,
     post_filter: bool = True,
     start: int | None = None,
     device: str = "auto",
@@ -78,7 +79,7 @@ def encode(
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
         mask, modulation, residual, base, coupling, context, grid_context, intra, motion,
-            prediction, post_filter, start:
+            prediction, step_offsets, post_filter, start:
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
@@ -112,6 +113,7 @@ def encode(
         intra=intra,
         motion=motion,
         prediction=prediction,
+        step_offsets=step_offsets,
         post_filter=post_filter,
         start=start,
     )

@@ -108,6 +108,9 @@ def encode(
         bool,
         ablation("--no-prediction", help="No motion from one packet's low-pass frame to the next."),
     ] = False,
+    no_step_offsets: Annotated[
+        bool, ablation("--no-step-offsets", help="The same steps everywhere in low-pass frames.")
+    ] = False,
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
@@ -149,6 +152,7 @@ def encode(
             intra=not no_intra,
             motion=not no_motion,
             prediction=not no_prediction,
+            step_offsets=not no_step_offsets,
             post_filter=not no_filter,
             start=start,
             device=device,

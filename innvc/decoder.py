@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import gains, motion, parameters
+from innvc.bitstream import gains, motion, parameters, step_offsets
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import ExactPrior, Packet, code_packet
@@ -159,6 +159,7 @@ class SegmentDecoder:
             subbands: Decode only the first subband frames; checksums are then not compared.
 
         Raises:
+            CorruptError: the step offsets are not a valid code.
             VerificationError: the symbols differ from the encoder's.
         """
         count = packet.layers if layers is None else min(layers, packet.layers)
@@ -172,6 +173,7 @@ class SegmentDecoder:
             intra=self.intra if packet.intra else None,
             predicted=packet.prediction is not None,
             grid=self.grid_context(packet.number),
+            offsets=step_offsets.decode(packet.step_offsets, self.size),
             data=data,
             subbands=subbands,
         )

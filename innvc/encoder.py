@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import gains, motion, parameters
+from innvc.bitstream import gains, motion, parameters, step_offsets
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.latent import code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
@@ -19,6 +19,7 @@ from innvc.decoder import SegmentDecoder, layout_of, lifting_of, reproducible_ar
 from innvc.fit import filter_gains, low_pass
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
+from innvc.fit.importance import importance, offsets_for
 from innvc.fit.loop import Progress, fit
 from innvc.fit.low_pass import Lifted, LowPass
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
@@ -29,6 +30,9 @@ from innvc.model.model import InnvcModel
 from innvc.model.motion import CELL, planes_of
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
+
+# What an error of a low-pass frame matters, for it is read to predict and to code others.
+CONTEXT_WORTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,17 @@ class SegmentEncoder:
             keys=key_packets(sizes, header.keyint),
             pts=[f.pts for f in frames if f.pts is not None],
         )
-        self.low_pass = self._choose_low_pass()
+        lifted = self._lifted()
+        self.low_pass = self._choose_low_pass(lifted)
+        self.importance: list[Tensor] | None = None
+        if header.model.step_offsets:
+            self.importance = importance(
+                lifted,
+                self.low_pass,
+                lambda found: lifting_of(found, self.model.packed_planes),
+                self.model.stride,
+                settings.seed,
+            )
         packets = [
             torch.cat([low.coded, group.subbands[1:].to(self.device)])
             for low, group in zip(self.low_pass, self.groups, strict=True)
@@ -137,18 +151,23 @@ class SegmentEncoder:
         packed = [pad(pack(f.planes, form, packing), stride, stride) for f in frames]
         return torch.from_numpy(np.stack(packed)).to(self.device)
 
-    def _choose_low_pass(self) -> list[LowPass]:
-        model, header = self.model, self.header
+    def _lifted(self) -> list[Lifted]:
+        model = self.model
         starts, sizes, keys = self.segment.starts(), self.segment.sizes, self.segment.keys
         rows, columns = (n // (CELL // 2) for n in self.packed.shape[2:])
         packets = []
         for number, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             group = self.groups[number]
             found = motion.decode(group.motion, size, rows, columns) if group.motion else None
-            gain = lifting_of(found, model.packed_planes).gains(group.subbands)[0].flatten()[0]
+            lifter = lifting_of(found, model.packed_planes)
+            gain = float(lifter.gains(group.subbands)[0].flatten()[0])
             last = self.packed[start + size - 1 : start + size]
             low = group.subbands[:1].to(self.device)
-            packets.append(Lifted(low, float(gain), last, number in keys))
+            packets.append(Lifted(low, gain, last, number in keys, size, lifter))
+        return packets
+
+    def _choose_low_pass(self, packets: list[Lifted]) -> list[LowPass]:
+        model, header = self.model, self.header
         steps = model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
         matcher = self._matcher() if header.model.prediction else None
         intra = model.intra is not None
@@ -252,7 +271,8 @@ class SegmentEncoder:
             predicted = decoder.prediction(choice.prediction, references)
             latent = decoder.analyse(number, frames, found, intra, predicted).double()
             weight = self._error_weight(decoder, number)
-            rounding = Rounding(latent, weight, decoder.intra)
+            offsets = self._step_offsets(number)
+            rounding = Rounding(latent, weight, decoder.intra, offsets)
             packet = code_packet(
                 decoder.prior,
                 group,
@@ -261,6 +281,7 @@ class SegmentEncoder:
                 intra=decoder.intra if intra else None,
                 predicted=predicted is not None,
                 grid=decoder.grid_context(number),
+                offsets=offsets,
                 choose=rounding,
                 choose_block=rounding.of_blocks,
             )
@@ -278,11 +299,18 @@ class SegmentEncoder:
                 intra=intra,
                 gains=self._gains(decoder, picture, frames),
                 prediction=choice.prediction,
+                step_offsets=step_offsets.encode(offsets),
             )
             if leads and picture is not None:
                 last, own = Picture(picture.frames[-1:], picture.low), decoder.gains(coded_packet)
                 references = decoder.filtered(last, None if own is None else own[-1:]).references
             yield coded_packet, error
+
+    def _step_offsets(self, number: int) -> np.ndarray:
+        if self.importance is None:
+            size = [n // self.model.stride for n in self.packed.shape[2:]]
+            return np.zeros(size, np.int32)
+        return offsets_for(self.importance[number])
 
     def _is_predicted(self, number: int) -> bool:
         choices = self.low_pass[number : number + 1]
@@ -302,8 +330,12 @@ class SegmentEncoder:
 
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
-        """Bits that a squared error of one step is worth, [G, C, 1, 1]."""
+        """Bits that a squared error of one step is worth, [G, C, H, W]."""
         group = self.segment.sizes[number]
         levels = torch.cat([decoder.window(number, j).level for j in range(group)])
         shares = decoder.model.error_shares()[:, None, None]
-        return self.settings.lambda_ * shares * decoder.model.steps(levels).square()
+        weight = self.settings.lambda_ * shares * decoder.model.steps(levels).square()
+        weight = weight.expand(-1, -1, *decoder.size).clone()
+        if self.importance is not None:
+            weight[0] *= CONTEXT_WORTH * self.importance[number].to(weight)
+        return weight

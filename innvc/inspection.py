@@ -69,6 +69,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "field_role": model.field_role,
             "motion": model.motion,
             "prediction": model.prediction,
+            "step_offsets": model.step_offsets,
             "post_filter": model.post_filter,
             "gop": model.gop,
             "keyint": header.keyint,

@@ -25,6 +25,7 @@ class Switches:
         intra: False codes low-pass frames as details are, without prediction from neighbours.
         motion: False is a lifting without motion compensation.
         prediction: False codes low-pass frames without motion from the packet before.
+        step_offsets: False quantises low-pass frames the same everywhere.
         post_filter: False leaves decoded frames as the lifting gives them.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
             the preset's does not fit begins at 0.
@@ -41,6 +42,7 @@ class Switches:
     intra: bool = True
     motion: bool = True
     prediction: bool = True
+    step_offsets: bool = True
     post_filter: bool = True
     start: int | None = None
 

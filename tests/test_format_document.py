@@ -335,6 +335,24 @@ class Prior:
         return index, np.clip((m + 512) // 1024, -LIMIT, LIMIT)
 
 
+STEPS = {-4: 32, -3: 27, -2: 23, -1: 19, 0: 16, 1: 13, 2: 11, 3: 10, 4: 8, 5: 7, 6: 6, 7: 5, 8: 4}
+
+
+def read_step_offsets(data, rows, columns):
+    """Section 10, "Step offsets"."""
+    k = np.zeros((rows + 1, columns + 1), int)  # zeros above and to the left
+    if data:
+        coder = RangeDecoder(data)
+        tables = [coder.number(6), coder.number(6)]
+        for n in range(2 * rows + columns):
+            places = [(i, n - 2 * i) for i in range(rows) if 0 <= n - 2 * i < columns]
+            near = [(k[i + 1, j], k[i, j + 1], k[i, j]) for i, j in places]
+            symbols = coder.call([tables[len(set(three)) > 1] for three in near]) if near else []
+            for (i, j), (a, b, c), q in zip(places, near, symbols, strict=True):
+                k[i + 1, j + 1] = q + sorted((a + b - c, a, b))[1]
+    return k[1:, 1:]
+
+
 class Intra:
     """Section 15."""
 
@@ -371,8 +389,9 @@ class Intra:
         s += 64 * (self.base - self.step_base * self.slope + self.absent @ absent)
         return np.clip(m, -LIMIT, LIMIT), s
 
-    def decode(self, coder, rows, columns):
+    def decode(self, coder, offsets):
         """Values [E, rows, columns], and all symbols."""
+        rows, columns = (2 * n for n in offsets.shape)
         count = len(self.channels)
         value, difference = np.zeros((2, count, rows, columns), dtype=object)
         beside = [(0, -1), (-1, 0), (-1, -1), (-1, 1)]
@@ -394,7 +413,8 @@ class Intra:
                         delta = difference[before, r, k]
                         logs = [log(min(abs(v), LIMIT)) for v in delta]
                         scale = s[d] + sum(self.scale_within[d, before] * logs)
-                        tables.append(min(max(scale // 2**16, 0), 63))
+                        index = min(max(scale // 2**16, 0), 63) + offsets[r // 2, k // 2]
+                        tables.append(min(max(index, 0), 63))
                         mean = m[d] + (sum(self.within[d, before] * delta) + 2**15) // 2**16
                         means.append(min(max(mean, -LIMIT), LIMIT))
                 symbols = coder.call(tables)
@@ -402,7 +422,8 @@ class Intra:
                 where = [(d, r, k, m[d]) for d in group for (r, k), (m, _) in
                          zip(blocks, given, strict=True)]  # fmt: skip
                 for (d, r, k, m), q, mean in zip(where, symbols, means, strict=True):
-                    value[d, r, k] = min(max(16 * q + mean, -LIMIT), LIMIT)
+                    step = STEPS[offsets[r // 2, k // 2]]
+                    value[d, r, k] = min(max(step * q + mean, -LIMIT), LIMIT)
                     difference[d, r, k] = value[d, r, k] - m
         return value, found
 
@@ -462,10 +483,11 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None, c
     c = [packet.subbands]
     while c[-1] > 1:
         c.append(-(-c[-1] // 2))
+    offsets = read_step_offsets(packet.step_offsets, *size)
     for j in range(count or packet.subbands):
         if j == 0 and packet.intra:
             coder = RangeDecoder(packet.layer_slice(0, 0))
-            blocks, symbols = intra.decode(coder, 2 * size[0], 2 * size[1])
+            blocks, symbols = intra.decode(coder, offsets)
             sums[0] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[0])
             low = np.zeros((sum(prior.groups), *size), dtype=object)
             for e, row in enumerate(halved(*whole)):
@@ -512,12 +534,14 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None, c
                     for i, (_, mean) in enumerate(given):
                         values[i, places] = mean[places]
                     places = places & kept
-                    tables = np.array([index[places] for index, _ in given])
+                    more = offsets[places] * (level == 0)
+                    step = np.array([STEPS[n] for n in more], dtype=object)
+                    tables = np.array([np.clip(index[places] + more, 0, 63) for index, _ in given])
                     symbols = coder.call(tables.ravel().tolist())
                     sums[k] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[k])
                     q = np.array(symbols, dtype=object).reshape(len(channels), -1)
                     for i, (_, mean) in enumerate(given):
-                        values[i, places] = np.clip(16 * q[i] + mean[places], -LIMIT, LIMIT)
+                        values[i, places] = np.clip(step * q[i] + mean[places], -LIMIT, LIMIT)
                 planes = [Plane(v) for v in values]
                 frame.extend(planes)
             group += count

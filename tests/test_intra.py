@@ -9,9 +9,11 @@ import innvc as package
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.reader import Reader
+from innvc.bitstream.step_offsets import steps_of
 from innvc.bitstream.wavefront import wavefront
 from innvc.errors import UnsupportedError
 from innvc.model.model import InnvcModel, SampleLayout
+from innvc.model.motion import in_quarters
 from innvc.presets import Clip, make
 
 LAYOUTS = [("gray", 0, 0), ("yuv", 1, 1), ("yuv", 1, 0), ("yuv", 0, 0), ("rgb", 0, 0)]
@@ -69,6 +71,7 @@ def test_coding_block_by_block_is_the_prior_of_the_whole_frame(rows, columns):
     exact = ExactIntra(model.intra)
     random = np.random.default_rng(5)
     shape = (exact.layout.channels, rows, columns)
+    offsets = random.integers(-4, 9, (rows // 2, columns // 2))
     indexes, means, symbols = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
 
     def choose(group, i, j, scale, mean):
@@ -78,12 +81,14 @@ def test_coding_block_by_block_is_the_prior_of_the_whole_frame(rows, columns):
         return symbols[group][:, i, j]
 
     coder = Encoder()
-    value, order = exact.code(coder, rows, columns, choose)
-    assert np.array_equal(value, 16 * symbols + means) and np.abs(symbols).max() > 5
-    decoded, again = exact.code(Decoder(coder.finish()), rows, columns, None)
+    value, order = exact.code(coder, offsets, choose)
+    steps = in_quarters(steps_of(offsets))
+    assert np.array_equal(value, steps * symbols + means) and np.abs(symbols).max() > 5
+    decoded, again = exact.code(Decoder(coder.finish()), offsets, None)
     assert np.array_equal(decoded, value) and np.array_equal(again, order)
     latent = model.intra.layout.latent(torch.from_numpy(value)[None])
     scale, mean = (model.intra.layout.blocks(x)[0].numpy() for x in model.intra.double()(latent))
+    scale = (scale + in_quarters(offsets)).clip(0, 63)
     assert np.array_equal(scale, indexes) and np.array_equal(mean, means)
     assert len(np.unique(indexes)) > 8
 

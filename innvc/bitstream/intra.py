@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.step_offsets import steps_of
 from innvc.bitstream.wavefront import wavefront
 from innvc.errors import UnsupportedError
 from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, log_table
@@ -58,19 +59,25 @@ class ExactIntra:
         return max(enter, middle, mean, within, units, scale)
 
     def code(
-        self, coder: Encoder | Decoder, rows: int, columns: int, choose: BlockChooser | None
+        self, coder: Encoder | Decoder, offsets: np.ndarray, choose: BlockChooser | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Codes (`choose`) or decodes a frame of blocks.
 
+        Args:
+            offsets: Step offsets [H, W], each of 2x2 blocks.
+
         Returns:
-            Values in sixteenths [C, rows, columns], and the symbols in coding order.
+            Values in sixteenths [C, 2 H, 2 W], and the symbols in coding order.
         """
         channels = self.layout.channels
+        rows, columns = (2 * n for n in offsets.shape)
         # A row above and a column on each side stay zero.
         value = np.zeros((channels, rows + 1, columns + 2))
         residual = np.zeros_like(value)
         found = []
         for i, j in wavefront(rows, columns):
+            offset = offsets[i // 2, j // 2]
+            step = steps_of(offset).astype(float)
             first, scale = self._from_neighbours(value, residual, i, j, columns)
             here = np.empty_like(first)
             difference = np.zeros_like(first)
@@ -81,13 +88,14 @@ class ExactIntra:
                     self.weights[name][group, seen] for name in ("within", "scale_within")
                 )
                 index = np.floor((scale[group] + by_log @ logs[seen]) / 2**16)
+                index = np.clip(index, 0, SCALE_LEVELS - 1) + offset
                 index = np.clip(index, 0, SCALE_LEVELS - 1)
                 mean = first[group] + np.floor((within @ difference[seen]) / 2**16 + 0.5)
                 mean = np.clip(mean, -VALUE_LIMIT, VALUE_LIMIT)
                 wanted = None if choose is None else choose(group, i, j, index, mean).ravel()
                 symbols = coder.code(index.astype(np.uint8).ravel(), wanted)
                 found.append(symbols)
-                new = 16.0 * symbols.reshape(mean.shape) + mean
+                new = step * symbols.reshape(mean.shape) + mean
                 here[group] = np.clip(new, -VALUE_LIMIT, VALUE_LIMIT)
                 difference[group] = here[group] - first[group]
                 logs[group] = self._log(difference[group])

@@ -15,10 +15,12 @@ from torch import Tensor
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.intra import BlockChooser, ExactIntra
 from innvc.bitstream.skips import SkipCoder
+from innvc.bitstream.step_offsets import steps_of
 from innvc.errors import UnsupportedError
 from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT, Context, second_half
 from innvc.model.prior import LatentPrior
+from innvc.model.quantisation import SCALE_LEVELS
 
 RESIDUAL_LIMIT = 30_000  # of |symbol| that an encoder may choose
 
@@ -91,6 +93,7 @@ def code_packet(
     intra: ExactIntra | None = None,
     predicted: bool = False,
     grid: Callable[[int], Tensor | None] = lambda subband: None,
+    offsets: np.ndarray | None = None,
     choose: Chooser | None = None,
     choose_block: BlockChooser | None = None,
     data: Sequence[Sequence[bytes | memoryview]] | None = None,
@@ -106,6 +109,7 @@ def code_packet(
         intra: Codes the low-pass frame in half-size blocks, all in layer 0.
         predicted: The low-pass frame is a difference, and coded as details are.
         grid: Gives what the prior reads of the field's grid for a subband frame, [1, E, H, W].
+        offsets: Step offsets [H, W] of the low-pass frame; None is zero.
         choose, choose_block: Give the symbols to code; None decodes.
         data: Coded bytes, [subband frame][layer]; may hold only the first layers.
         subbands: How many subband frames to decode, coarse to fine; None is all.
@@ -114,6 +118,8 @@ def code_packet(
         Values of the subband frames; channels of missing layers are zero.
     """
     none = exact.empty(size)
+    level = np.zeros(size, np.int32)
+    offsets = level if offsets is None else offsets
     done: list[Context] = []
     flags: list[np.ndarray] = []  # of skipped positions
     skips = SkipCoder()
@@ -128,7 +134,7 @@ def code_packet(
             coded.append([b""] * layers)
             if layers:
                 block_coder = Encoder() if data is None else Decoder(data[0][0])
-                blocks, symbols = intra.code(block_coder, 2 * size[0], 2 * size[1], choose_block)
+                blocks, symbols = intra.code(block_coder, offsets, choose_block)
                 checksums[0] = zlib.crc32(symbols.astype("<i4").tobytes())
                 half = intra.layout.latent(torch.from_numpy(blocks)[None]).to(exact.device)
                 current = exact.prior.context(intra.merged(half))
@@ -144,6 +150,8 @@ def code_packet(
             none if parent is None else done[parent],
             before if sibling is None else done[sibling],
             grid(j),
+            torch.from_numpy(level if j else offsets).to(exact.device),
+            torch.from_numpy(steps_of(level if j else offsets)).to(exact.device),
         )
         coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
@@ -179,6 +187,8 @@ class _Frame:
     parent: Context
     sibling: Context
     grid: Tensor | None
+    offset: Tensor  # [H, W], of steps
+    step: Tensor  # [H, W], in sixteenths
 
 
 def _code_frame(
@@ -201,6 +211,7 @@ def _code_frame(
             for places in exact.passes(rows, skip.shape):
                 outside = frame.parent, frame.sibling, frame.grid
                 scale, mean = exact.prior(exact.weights, rows, frame.level, current, *outside)
+                scale = (scale + frame.offset).clamp(0, SCALE_LEVELS - 1)
                 current.value[0, rows, places] = mean[0][:, places]
                 here = places & kept
                 wanted = None
@@ -214,7 +225,7 @@ def _code_frame(
                 assert symbols is not None
                 tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
                 means = mean[0][:, here]
-                value = 16 * tensor.view_as(means) + means
+                value = frame.step[here] * tensor.view_as(means) + means
                 current.value[0, rows, here] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
             part = exact.prior.context(current.value[:, rows])
             current.own[:, rows] = part.own

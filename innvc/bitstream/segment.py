@@ -98,6 +98,8 @@ class PacketRecord(Record, frozen=True):
     prediction: Coded | None = None
     """Motion from the packet before to the low-pass frame, of which only the difference is coded;
     None where it is not predicted, empty where nothing moves."""
+    step_offsets: Coded = b""
+    """Step offsets of the low-pass frame; empty is none."""
 
     @property
     def subbands(self) -> int:
@@ -135,6 +137,8 @@ class PacketRecord(Record, frozen=True):
                 raise ValueError(f"packet {number} has a prediction that its model does not have")
             if self.intra or number in segment.keys:
                 raise ValueError(f"packet {number} is predicted and stands alone")
+        if self.step_offsets and not header.model.step_offsets:
+            raise ValueError(f"packet {number} has step offsets that its model does not have")
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 

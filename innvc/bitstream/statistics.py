@@ -60,6 +60,7 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
         for _, _, packet in reader.packets():
             result.motion_bytes += len(packet.motion) + len(packet.prediction or b"")
             result.filter_bytes += len(packet.gains)
+            result.side_bytes += len(packet.step_offsets)
             for subband, row in enumerate(packet.lengths):
                 level = level_of(subband, packet.subbands)
                 for layer, size in enumerate(row):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from innvc.bitstream import motion
 from innvc.fit.motion_search import LevelMatcher, coefficient_cost
+from innvc.model.lifting import Lifting
 from innvc.model.motion import MotionLifting
 
 # Of what a low-pass frame costs without prediction in space, that time must stay below.
@@ -24,11 +25,13 @@ class LowPass:
         intra: In half-size blocks, predicted from its own blocks.
         prediction: Coded motion from the packet before; None is no prediction.
         coded: What is left to code [1, C, H, W], by original frames.
+        copied: About the share of each position [rows, columns] that prediction leaves nothing of.
     """
 
     intra: bool
     prediction: bytes | None
     coded: Tensor
+    copied: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,16 @@ class Lifted:
         gain: By which it is brighter than a frame.
         last: The packet's last frame [1, C, H, W].
         key: Whether the packet stands alone.
+        frames: Of the packet.
+        lifting: Of the packet.
     """
 
     low: Tensor
     gain: float
     last: Tensor
     key: bool
+    frames: int
+    lifting: Lifting
 
 
 @torch.no_grad()
@@ -78,13 +85,14 @@ def choose(
             predicted = MotionLifting(found, matcher.planes).predict(references, 1, 1)
             prediction = motion.encode(found)
             left = packet.low - packet.gain * predicted.to(packet.low)
-        costs = coefficient_cost(latent(torch.cat([packet.low, left]))).sum((1, 2, 3))
-        in_space, in_time = costs.tolist()
+        costs = coefficient_cost(latent(torch.cat([packet.low, left]))).sum(1)
+        in_space, in_time = costs.sum((1, 2)).tolist()
         in_time += 8 * len(prediction or b"")
         limit = CONTEXT_COST if matcher is None else PREDICTED_COST
         alone = in_time >= (limit if intra else 1) * in_space
         if alone or matcher is None:
             chosen.append(LowPass(alone and intra, None, packet.low))
         else:
-            chosen.append(LowPass(False, prediction, left))
+            copied = (1 - costs[1] / costs[0]).clamp(min=0)
+            chosen.append(LowPass(False, prediction, left, copied))
     return chosen

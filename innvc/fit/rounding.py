@@ -8,6 +8,8 @@ from torch import Tensor
 
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import RESIDUAL_LIMIT
+from innvc.bitstream.step_offsets import steps_of
+from innvc.model.motion import in_quarters
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
 
 
@@ -15,14 +17,20 @@ class Rounding:
     """Chooses symbols by rate and distortion.
 
     Args:
-        latent: [G, C, H, W] in steps.
-        weight: Bits a squared error of one step is worth, [G, C, 1, 1].
+        latent: [G, C, H, W] in steps of the channels.
+        weight: Bits a squared error of one step is worth, of the same shape.
         intra: The prior of low-pass frames.
+        offsets: Step offsets [H, W] of the low-pass frame.
     """
 
-    def __init__(self, latent: Tensor, weight: Tensor, intra: ExactIntra | None) -> None:
+    def __init__(
+        self, latent: Tensor, weight: Tensor, intra: ExactIntra | None, offsets: np.ndarray
+    ) -> None:
+        # Steps of the positions, in those of the channels, [G, 1, H, W].
+        self._step = torch.ones_like(latent[:, :1])
+        self._step[0, 0] = torch.from_numpy(steps_of(offsets) / 16).to(latent)
         self._latent = latent
-        self._weight = weight.to(latent.dtype)
+        self._weight = weight.to(latent.dtype) * self._step.square()
         self._round = RateAwareRounding().to(latent.device)
         self._bits = ChosenBits().to(latent)
         self._costs = torch.zeros_like(latent[0, :1]).repeat(3, 1, 1)
@@ -30,17 +38,19 @@ class Rounding:
         if intra is not None:
             self._round_blocks = RateAwareRounding()
             self._blocks = intra.layout.blocks(latent[0]).cpu()
-            self._block_weight = intra.layout.blocks(self._weight[0])[:, :1, 0].cpu()
+            self._block_weight = intra.layout.blocks(self._weight[0]).cpu()
+            self._block_step = torch.from_numpy(in_quarters(self._step[0, 0].cpu().numpy()))
 
     def __call__(
         self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
     ) -> np.ndarray:
         """Symbols of a subband frame's channels; counts what they cost until `skipped` is asked."""
-        latent, weight = self._latent[subband, rows], self._weight[subband, rows]
-        symbols = self._symbols(latent, scale, mean, weight, self._round)
+        weight, wanted = self._weight[subband, rows], self._latent[subband, rows] - mean / 16
+        wanted = wanted / self._step[subband]
+        symbols = self._symbols(wanted, scale, weight, self._round)
         if subband == self._decided:
             return symbols
-        chosen, wanted = torch.from_numpy(symbols).to(scale), latent - mean / 16
+        chosen = torch.from_numpy(symbols).to(scale)
         bits = self._bits(chosen, scale, wanted)
         errors = weight * (wanted - chosen).square(), weight * wanted.square()
         cost = torch.stack([bits + errors[0], errors[1], chosen.abs()]).sum(1)
@@ -58,14 +68,15 @@ class Rounding:
         self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
     ) -> np.ndarray:
         """Symbols of channels of some blocks of the low-pass frame."""
-        latent = self._blocks[rows][:, i, j]
-        scales, means = torch.from_numpy(scale), torch.from_numpy(mean)
-        return self._symbols(latent, scales, means, self._block_weight[rows], self._round_blocks)
+        wanted = self._blocks[rows][:, i, j] - torch.from_numpy(mean) / 16
+        wanted = wanted / self._block_step[i, j]
+        weight = self._block_weight[rows][:, i, j]
+        return self._symbols(wanted, torch.from_numpy(scale), weight, self._round_blocks)
 
     @staticmethod
     def _symbols(
-        latent: Tensor, scale: Tensor, mean: Tensor, weight: Tensor, rounding: RateAwareRounding
+        wanted: Tensor, scale: Tensor, weight: Tensor, rounding: RateAwareRounding
     ) -> np.ndarray:
-        wanted = (latent - mean / 16).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        wanted = wanted.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         symbols: np.ndarray = rounding(wanted, scale, weight).to(torch.int32).cpu().numpy()
         return symbols

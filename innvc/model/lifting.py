@@ -27,6 +27,9 @@ class Lifting(Protocol):
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
         """What is added to the `count` even frames for the details of the odd frames."""
 
+    def returned(self, b: Tensor, level: int, count: int) -> Tensor:
+        """The transpose of `predict`: from odd frames to the `count` even ones."""
+
     def gains(self, subbands: Tensor) -> Tensor:
         """Factors of the subband frames [G, C, H, W], broadcastable to them."""
 
@@ -38,7 +41,10 @@ class Haar:
         return a[:count]
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        return torch.cat([h / 2, torch.zeros_like(h[: count - len(h)])])
+        return self.returned(h / 2, level, count)
+
+    def returned(self, b: Tensor, level: int, count: int) -> Tensor:
+        return torch.cat([b, torch.zeros_like(b[: count - len(b)])])
 
     def gains(self, subbands: Tensor) -> Tensor:
         group = len(subbands)
@@ -74,6 +80,19 @@ def inverse(subbands: Tensor, lifting: Lifting | None = None) -> Tensor:
         a = low - lifting.update(h, level, len(low))
         low = interleaved(a, h + lifting.predict(a, level, len(h)))
     return low
+
+
+def low_pass_transpose(frames: Tensor, lifting: Lifting) -> Tensor:
+    """The transpose of the low-pass frame's way to the frames: [G, ...] to [1, ...].
+
+    Without its gain: of `inverse` of a low-pass frame, as bright as a frame, and no details.
+    """
+    level = 1
+    while len(frames) > 1:
+        even, odd = frames[0::2], frames[1::2]
+        frames = even + lifting.returned(odd, level, len(even))
+        level += 1
+    return frames
 
 
 def interleaved(a: Tensor, b: Tensor) -> Tensor:

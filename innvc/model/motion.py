@@ -265,18 +265,27 @@ class MotionLifting:
         return prediction
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        update = h.new_zeros(count, *h.shape[1:])
+        total, weights = self._returned(h, level, count)
+        return total / (1 + weights.clamp(min=0))
+
+    def returned(self, b: Tensor, level: int, count: int) -> Tensor:
+        return self._returned(b, level, count)[0]
+
+    def _returned(self, b: Tensor, level: int, count: int) -> tuple[Tensor, Tensor]:
+        """The transpose of `predict` for odd frames, and for frames of ones."""
+        results = b.new_zeros(2, count, *b.shape[1:])
         for plane in self.planes:
-            samples = plane.unpack(h)
+            samples = plane.unpack(b)
             total = samples.new_zeros(count, *samples.shape[1:])
             weights = torch.zeros_like(total)
-            for frame in range(len(h)):
+            for frame in range(len(b)):
                 for even, weight, vector in self._references(level, frame):
                     warp = Warp(vector, weight, plane, samples)
                     total[even] += warp.adjoint(samples[frame])
                     weights[even] += warp.adjoint(torch.ones_like(samples[frame]))
-            update[:, plane.channels] = plane.pack(total / (1 + weights.clamp(min=0)))
-        return update
+            results[0, :, plane.channels] = plane.pack(total)
+            results[1, :, plane.channels] = plane.pack(weights)
+        return results[0], results[1]
 
     def gains(self, subbands: Tensor) -> Tensor:
         """Roots of the energy that unit noise in each subband frame brings into the frames.
