@@ -611,6 +611,7 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
         assert np.array_equal(np.array(theirs).astype(float), ours.values[:count].numpy())
         before, context = frames[0], ours.low
     assert [packet.intra for packet in packets] == [True, moving]
+    assert any(packet.step_offsets for packet in packets)
 
 
 AXES = {
