@@ -26,7 +26,7 @@ from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.fit.rounding import Rounding
 from innvc.model import lifting
-from innvc.model.model import InnvcModel
+from innvc.model.model import STEP_UNIT, InnvcModel, finest_step_base
 from innvc.model.motion import CELL, planes_of
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
@@ -310,7 +310,10 @@ class SegmentEncoder:
         if self.importance is None:
             size = [n // self.model.stride for n in self.packed.shape[2:]]
             return np.zeros(size, np.int32)
-        return offsets_for(self.importance[number])
+        # Finer steps make larger symbols.
+        header = self.header
+        reserve = header.step_base - finest_step_base(header.model, layout_of(header.pix_fmt))
+        return offsets_for(self.importance[number], 4 * reserve // STEP_UNIT)
 
     def _is_predicted(self, number: int) -> bool:
         choices = self.low_pass[number : number + 1]

@@ -21,7 +21,6 @@ from innvc.reader import VideoReader
 if TYPE_CHECKING:
     import torch
 
-    from innvc.config import ModelConfig
     from innvc.fit.loop import Progress
     from innvc.switches import Switches
 
@@ -124,7 +123,7 @@ class EncodeJob:
         from innvc import presets
         from innvc.decoder import layout_of
         from innvc.encoder import EncodeSettings
-        from innvc.model.model import step_base_of
+        from innvc.model.model import finest_step_base, step_base_of
 
         info = clip.info
         self.clip = clip
@@ -157,7 +156,7 @@ class EncodeJob:
             keyint=keyint,
             lambda_=lambda_,
             preset=preset,
-            step_base=max(step_base_of(lambda_, layout), _finest_step_base(config, layout.family)),
+            step_base=max(step_base_of(lambda_, layout), finest_step_base(config, layout)),
             encoder=f"innvc {__version__}",
             model=config,
         )
@@ -196,21 +195,6 @@ class EncodeJob:
             first += len(frames)
         writer.finish()
         return taken
-
-
-def _finest_step_base(config: ModelConfig, family: str) -> int:
-    """Least step_base at which the latent of any video fits the symbols' range.
-
-    The largest latent is that of a flat white group: half the range times the gain of the
-    orthonormal transforms over the block, the group and, for RGB, the planes. A quarter of the
-    range is left for what the fit does to the steps.
-    """
-    from innvc.bitstream.latent import RESIDUAL_LIMIT
-
-    gain = config.packing * 2 ** (config.stages - 1) * math.sqrt(config.gop)
-    if family == "rgb":
-        gain *= math.sqrt(3)
-    return math.ceil(16 * math.log2(255 / 2 * gain / (0.75 * RESIDUAL_LIMIT)))
 
 
 def measure(path: Path, clip: Clip, device: str) -> Quality:

@@ -90,6 +90,7 @@ def test_importance():
     assert np.allclose(second, 1, atol=1e-5)
     # Overlapping prediction blends the rows beside the border.
     assert np.allclose(first[0], 2, atol=0.01) and np.allclose(first[3], 1, atol=0.01)
+    assert offsets_for(torch.from_numpy(first), 1)[[0, 3]].tolist() == [[1] * 6, [0] * 6]
     assert offsets_for(torch.from_numpy(first))[[0, 3]].tolist() == [[2] * 6, [0] * 6]
 
 

@@ -22,8 +22,6 @@ from innvc.model.contexts import VALUE_LIMIT, Context, second_half
 from innvc.model.prior import LatentPrior
 from innvc.model.quantisation import SCALE_LEVELS
 
-RESIDUAL_LIMIT = 30_000  # of |symbol| that an encoder may choose
-
 
 class Chooser(Protocol):
     """Gives the symbols to code."""

@@ -74,8 +74,8 @@ def _to_samples(positions: Tensor, stride: int) -> Tensor:
     return positions.repeat_interleave(stride, 0).repeat_interleave(stride, 1)
 
 
-def offsets_for(importance: Tensor) -> np.ndarray:
-    """Offsets [rows, columns] by which errors of all positions matter the same."""
+def offsets_for(importance: Tensor, most: int = MOST) -> np.ndarray:
+    """Offsets [rows, columns], at most `most`, by which errors of all positions matter the same."""
     octaves = 0.5 * torch.log2(importance)
-    offsets: np.ndarray = (4 * octaves).round().clamp(LEAST, MOST).int().cpu().numpy()
+    offsets: np.ndarray = (4 * octaves).round().clamp(LEAST, min(MOST, most)).int().cpu().numpy()
     return offsets

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream.intra import ExactIntra
-from innvc.bitstream.latent import RESIDUAL_LIMIT
 from innvc.bitstream.step_offsets import steps_of
+from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.motion import in_quarters
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
 

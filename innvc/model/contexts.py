@@ -14,6 +14,7 @@ from innvc.model.quantisation import floor_ste
 from innvc.model.start import Frequencies
 
 VALUE_LIMIT = (1 << 19) - 1  # of |v|
+RESIDUAL_LIMIT = 30_000  # of |symbol| that an encoder may choose
 LARGEST_LOG = 128
 
 

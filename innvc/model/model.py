@@ -14,6 +14,7 @@ from innvc.config import ModelConfig
 from innvc.errors import UnsupportedError
 from innvc.model import start, starting_points
 from innvc.model.backbone import Backbone
+from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.field import ConditioningField, Window
 from innvc.model.initial import initialise
 from innvc.model.intra import BlockLayout, IntraPrior
@@ -52,6 +53,19 @@ def step_base_of(lambda_: float, layout: SampleLayout) -> int:
     """
     squared = 6 / (layout.weights[0] * math.log(2) * lambda_)
     return round(STEP_UNIT * 0.5 * math.log2(squared))
+
+
+def finest_step_base(config: ModelConfig, layout: SampleLayout) -> int:
+    """Least step_base at which the latent of any video fits the symbols' range.
+
+    The largest latent is that of a flat white group: half the range times the gain of the
+    orthonormal transforms over the block, the group and, for RGB, the planes. A quarter of the
+    range is left for what the fit does to the steps.
+    """
+    gain = config.packing * 2 ** (config.stages - 1) * math.sqrt(config.gop)
+    if layout.family == "rgb":
+        gain *= math.sqrt(3)
+    return math.ceil(STEP_UNIT * math.log2(255 / 2 * gain / (0.75 * RESIDUAL_LIMIT)))
 
 
 @dataclass(frozen=True)
