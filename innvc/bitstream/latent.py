@@ -116,8 +116,8 @@ def code_packet(
         Values of the subband frames; channels of missing layers are zero.
     """
     none = exact.empty(size)
-    level = np.zeros(size, np.int32)
-    offsets = level if offsets is None else offsets
+    uniform = np.zeros(size, np.int32)
+    offsets = uniform if offsets is None else offsets
     done: list[Context] = []
     flags: list[np.ndarray] = []  # of skipped positions
     skips = SkipCoder()
@@ -148,8 +148,8 @@ def code_packet(
             none if parent is None else done[parent],
             before if sibling is None else done[sibling],
             grid(j),
-            torch.from_numpy(level if j else offsets).to(exact.device),
-            torch.from_numpy(steps_of(level if j else offsets)).to(exact.device),
+            torch.from_numpy(uniform if j else offsets).to(exact.device),
+            torch.from_numpy(steps_of(uniform if j else offsets)).to(exact.device),
         )
         coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
