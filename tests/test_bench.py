@@ -463,6 +463,6 @@ def test_bench_says_that_innvc_failed(tmp_path):
                    "--preset", "instant", "--options", "--gop 33", "-o", tmp_path)  # fmt: skip
     assert result.returncode == 1
     last = result.stderr.decode().splitlines()[-1]
-    assert "1 of InnVC's points failed" in last and "Groups of 17 frames" in last
+    assert "1 of InnVC's points failed" in last and "Groups of 33 frames" in last
     assert "ffv1" in (tmp_path / "results.csv").read_text()
     assert "Failed: street_cif at lambda 1" in (tmp_path / "results.md").read_text()
