@@ -410,6 +410,8 @@ class Terminal:
                 self.shown += os.read(self.ours, 4096).decode(errors="replace")
             except OSError:
                 break
+        if text not in self.shown:
+            self.process.kill()
         assert text in self.shown, self.shown
 
     def end(self):

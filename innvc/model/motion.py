@@ -12,7 +12,7 @@ predicted: `l = a + sum(W^T h) / (1 + sum(W^T 1))`. So no backward vectors are n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -242,50 +242,50 @@ class MotionLifting:
         self.motion = motion
         self.planes = planes
 
-    def _references(self, level: int, frame: int) -> list[tuple[int, Tensor, Tensor]]:
-        """(even frame, weights, vectors) of each reference that is used, for quarters of cells."""
+    def _warps(
+        self, plane: Plane, like: Tensor, level: int, count: int
+    ) -> Iterator[tuple[int, int, Warp]]:
+        """(odd frame, even frame, warp) of each reference that the `count` odd frames use."""
         motion = self.motion[level - 1]
-        mode = torch.from_numpy(in_quarters(motion.mode[frame])).long()
-        used = []
-        for side in range(2):
-            weight = WEIGHTS[side][mode]
-            if weight.any():
-                used.append((frame + side, weight, torch.from_numpy(motion.quarters[frame, side])))
-        return used
+        for frame in range(count):
+            mode = torch.from_numpy(in_quarters(motion.mode[frame])).long()
+            for side in range(2):
+                weight = WEIGHTS[side][mode]
+                if weight.any():
+                    vector = torch.from_numpy(motion.quarters[frame, side])
+                    yield frame, frame + side, Warp(vector, weight, plane, like)
 
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:
         prediction = torch.zeros_like(a[:count])
         for plane in self.planes:
             samples = plane.unpack(a)
             predicted = torch.zeros_like(samples[:count])
-            for frame in range(count):
-                for even, weight, vector in self._references(level, frame):
-                    predicted[frame] += Warp(vector, weight, plane, samples)(samples[even])
+            for odd, even, warp in self._warps(plane, samples, level, count):
+                predicted[odd] += warp(samples[even])
             prediction[:, plane.channels] = plane.pack(predicted)
         return prediction
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        total, weights = self._returned(h, level, count)
-        return total / (1 + weights.clamp(min=0))
+        update = h.new_zeros(count, *h.shape[1:])
+        for plane in self.planes:
+            samples = plane.unpack(h)
+            total = samples.new_zeros(count, *samples.shape[1:])
+            weights = torch.zeros_like(total)
+            for odd, even, warp in self._warps(plane, samples, level, len(h)):
+                total[even] += warp.adjoint(samples[odd])
+                weights[even] += warp.adjoint(torch.ones_like(samples[odd]))
+            update[:, plane.channels] = plane.pack(total / (1 + weights.clamp(min=0)))
+        return update
 
     def returned(self, b: Tensor, level: int, count: int) -> Tensor:
-        return self._returned(b, level, count)[0]
-
-    def _returned(self, b: Tensor, level: int, count: int) -> tuple[Tensor, Tensor]:
-        """The transpose of `predict` for odd frames, and for frames of ones."""
-        results = b.new_zeros(2, count, *b.shape[1:])
+        returned = b.new_zeros(count, *b.shape[1:])
         for plane in self.planes:
             samples = plane.unpack(b)
             total = samples.new_zeros(count, *samples.shape[1:])
-            weights = torch.zeros_like(total)
-            for frame in range(len(b)):
-                for even, weight, vector in self._references(level, frame):
-                    warp = Warp(vector, weight, plane, samples)
-                    total[even] += warp.adjoint(samples[frame])
-                    weights[even] += warp.adjoint(torch.ones_like(samples[frame]))
-            results[0, :, plane.channels] = plane.pack(total)
-            results[1, :, plane.channels] = plane.pack(weights)
-        return results[0], results[1]
+            for odd, even, warp in self._warps(plane, samples, level, len(b)):
+                total[even] += warp.adjoint(samples[odd])
+            returned[:, plane.channels] = plane.pack(total)
+        return returned
 
     def gains(self, subbands: Tensor) -> Tensor:
         """Roots of the energy that unit noise in each subband frame brings into the frames.
