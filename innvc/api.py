@@ -51,6 +51,7 @@ def encode(
     motion: bool = True,
     prediction: bool = True,
     step_offsets: bool = True,
+    dependent: bool = True,
     post_filter: bool = True,
     start: int | None = None,
     device: str = "auto",
@@ -79,7 +80,7 @@ def encode(
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
         mask, modulation, residual, base, coupling, context, grid_context, intra, motion,
-            prediction, step_offsets, post_filter, start:
+            prediction, step_offsets, dependent, post_filter, start:
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
@@ -114,6 +115,7 @@ def encode(
         motion=motion,
         prediction=prediction,
         step_offsets=step_offsets,
+        dependent=dependent,
         post_filter=post_filter,
         start=start,
     )

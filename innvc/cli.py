@@ -111,6 +111,9 @@ def encode(
     no_step_offsets: Annotated[
         bool, ablation("--no-step-offsets", help="The same steps everywhere in low-pass frames.")
     ] = False,
+    no_dependent: Annotated[
+        bool, ablation("--no-dependent", help="Every symbol is quantised by itself.")
+    ] = False,
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
@@ -153,6 +156,7 @@ def encode(
             motion=not no_motion,
             prediction=not no_prediction,
             step_offsets=not no_step_offsets,
+            dependent=not no_dependent,
             post_filter=not no_filter,
             start=start,
             device=device,

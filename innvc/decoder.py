@@ -74,7 +74,10 @@ class SegmentDecoder:
         layout = layout_of(header.pix_fmt)
         self.model = InnvcModel(header.model, layout, header.step_base)
         parameters.read_record(record, self.model)
-        self.prior = ExactPrior(copy.deepcopy(self.model.prior).to(device), header.model.layers)
+        planes = self.model.planes if header.model.dependent else None
+        self.prior = ExactPrior(
+            copy.deepcopy(self.model.prior).to(device), header.model.layers, planes
+        )
         self.intra = None
         if self.model.intra is not None:
             self.intra = ExactIntra(copy.deepcopy(self.model.intra).to(device))
@@ -268,7 +271,7 @@ class SegmentDecoder:
             condition = self.model.condition(window)
             half = self._half(intra and j == 0)
             latent = self.model.analysis(subband[None], self.matrices, condition, half)
-            latents.append(latent / self.model.steps(window.level))
+            latents.append(latent / self.model.steps(window.level, half))
         return torch.cat(latents)
 
     def gains(self, packet: PacketRecord) -> np.ndarray | None:
@@ -308,9 +311,9 @@ class SegmentDecoder:
         found_subbands = []
         for j in range(len(values)):
             window = self.window(number, j)
-            latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level)
-            condition = self.model.condition(window) if field else Condition()
             half = self._half(intra and j == 0)
+            latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level, half)
+            condition = self.model.condition(window) if field else Condition()
             found_subbands.append(self.model.synthesis(latent, self.matrices, condition, half))
         subbands, lifter = torch.cat(found_subbands), self._lifting(found)
         gain = lifter.gains(subbands)[:1]

@@ -116,8 +116,7 @@ class SegmentEncoder:
     def _choose_groups(self) -> list[Group]:
         """Packets and their motion, by the starting transform and steps."""
         settings, header = self.settings, self.header
-        zero = torch.zeros(1, dtype=torch.long, device=self.device)
-        steps = self.model.steps(zero)
+        steps = self._steps()
         frames, lifter = self.packed, self._lifter
         if not header.model.motion:  # the linear transform and lifting commute
             frames, lifter = self._latent(self.packed) / steps, Still
@@ -141,9 +140,15 @@ class SegmentEncoder:
 
     def _matcher(self) -> LevelMatcher:
         planes = planes_of(self.model.packed_planes)
-        octaves = dict(zip(self.model.planes, self.model.step_offset.tolist(), strict=True))
-        steps = [2.0 ** octaves[plane] for plane in dict.fromkeys(self.model.packed_planes)]
-        return LevelMatcher(planes, steps)
+        steps = dict(zip(self.model.planes, self._steps().flatten().tolist(), strict=True))
+        used = dict.fromkeys(self.model.packed_planes)
+        return LevelMatcher(planes, [steps[plane] for plane in used])
+
+    @torch.no_grad()
+    def _steps(self) -> Tensor:
+        """[1, C, 1, 1] steps of independent quantisation."""
+        zero = torch.zeros(1, dtype=torch.long, device=self.device)
+        return self.model.steps(zero, zero == 0)
 
     def _pack(self, frames: Sequence[Frame]) -> Tensor:
         form = pixel_format(self.header.pix_fmt)
@@ -168,7 +173,7 @@ class SegmentEncoder:
 
     def _choose_low_pass(self, packets: list[Lifted]) -> list[LowPass]:
         model, header = self.model, self.header
-        steps = model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
+        steps = self._steps()
         matcher = self._matcher() if header.model.prediction else None
         intra = model.intra is not None
         return low_pass.choose(packets, lambda x: self._latent(x) / steps, matcher, intra)
@@ -272,7 +277,8 @@ class SegmentEncoder:
             latent = decoder.analyse(number, frames, found, intra, predicted).double()
             weight = self._error_weight(decoder, number)
             offsets = self._step_offsets(number)
-            rounding = Rounding(latent, weight, decoder.intra, offsets)
+            planes = decoder.prior.symbols.planes
+            rounding = Rounding(latent, weight, planes, decoder.intra, offsets)
             packet = code_packet(
                 decoder.prior,
                 group,
@@ -336,8 +342,10 @@ class SegmentEncoder:
         """Bits that a squared error of one step is worth, [G, C, H, W]."""
         group = self.segment.sizes[number]
         levels = torch.cat([decoder.window(number, j).level for j in range(group)])
+        half = torch.zeros_like(levels, dtype=torch.bool)
+        half[0] = self.low_pass[number].intra
         shares = decoder.model.error_shares()[:, None, None]
-        weight = self.settings.lambda_ * shares * decoder.model.steps(levels).square()
+        weight = self.settings.lambda_ * shares * decoder.model.steps(levels, half).square()
         weight = weight.expand(-1, -1, *decoder.size).clone()
         if self.importance is not None:
             weight[0] *= CONTEXT_WORTH * self.importance[number].to(weight)

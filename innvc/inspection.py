@@ -70,6 +70,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "motion": model.motion,
             "prediction": model.prediction,
             "step_offsets": model.step_offsets,
+            "dependent_quantisation": model.dependent,
             "post_filter": model.post_filter,
             "gop": model.gop,
             "keyint": header.keyint,

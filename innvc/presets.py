@@ -90,6 +90,8 @@ def _switched(
         config = changed(config, prior=changed(config.prior, intra=(0, 0)))
     if not config.start or not switches.post_filter:
         config = changed(config, post_filter=False)
+    if not switches.dependent:
+        config = changed(config, dependent=False)
     if not (config.motion and switches.step_offsets):
         config = changed(config, step_offsets=False)
     # A field describes pictures, not differences of them.
@@ -134,6 +136,7 @@ def _transform(clip: Clip, **more: object) -> ModelConfig:
         post_filter=True,
         prediction=True,
         step_offsets=True,
+        dependent=True,
         **more,
     )
 

@@ -26,6 +26,7 @@ class Switches:
         motion: False is a lifting without motion compensation.
         prediction: False codes low-pass frames without motion from the packet before.
         step_offsets: False quantises low-pass frames the same everywhere.
+        dependent: False quantises every latent symbol by itself.
         post_filter: False leaves decoded frames as the lifting gives them.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
             the preset's does not fit begins at 0.
@@ -43,6 +44,7 @@ class Switches:
     motion: bool = True
     prediction: bool = True
     step_offsets: bool = True
+    dependent: bool = True
     post_filter: bool = True
     start: int | None = None
 

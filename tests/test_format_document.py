@@ -335,6 +335,25 @@ class Prior:
         return index, np.clip((m + 512) // 1024, -LIMIT, LIMIT)
 
 
+NEXT = {0: (0, 2), 1: (5, 7), 2: (1, 3), 3: (6, 4), 4: (2, 0), 5: (4, 6), 6: (3, 1), 7: (7, 5)}
+
+
+def read_dependent(coder, tables, planes, states):
+    """Section 10, "Dependent quantisation": symbols and half steps [channel][position]."""
+    rows, columns = len(tables), len(tables[0])
+    symbols, half = np.zeros((2, rows, columns), dtype=object)
+    rank = [planes[:d].count(p) for d, p in enumerate(planes)]
+    for n in range(max(rank) + 1):
+        now = [d for d in range(rows) if rank[d] == n]
+        where = [(d, k) for d in now for k in range(columns)]
+        odd = [states[planes[d]][k] % 2 for d, k in where]
+        indexes = [int(tables[d][k]) + 64 * (1 + o) for (d, k), o in zip(where, odd, strict=True)]
+        for (d, k), o, q in zip(where, odd, coder.call(indexes), strict=True):
+            symbols[d, k], half[d, k] = q, 2 * q - o * ((q > 0) - (q < 0))
+            states[planes[d]][k] = NEXT[states[planes[d]][k]][q % 2]
+    return symbols, half
+
+
 STEPS = {-4: 32, -3: 27, -2: 23, -1: 19, 0: 16, 1: 13, 2: 11, 3: 10, 4: 8, 5: 7, 6: 6, 7: 5, 8: 4}
 
 
@@ -476,7 +495,9 @@ def read_skips(coder, counts, parent, sibling):
     return flags
 
 
-def decode_packet(prior, layers, packet, size, before, intra=None, whole=None, count=None):
+def decode_packet(
+    prior, layers, packet, size, before, intra=None, whole=None, count=None, dependent=True
+):
     """Section 10: values [frame][channel] of `count` frames, and the checksums of the layers."""
     frames, sums, skips, counts = [], [0] * len(layers), [], [[1, 1] for _ in range(12)]
     groups = np.cumsum([0, *prior.groups]).tolist()
@@ -516,6 +537,7 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None, c
         sums[0] = zlib.crc32(skip.astype("u1").tobytes(), sums[0])
         skips.append(skip)
         kept = skip == 0
+        states = {p: np.zeros(size, int) for p, _, _ in whole[0]}
         for k, count in enumerate(layers):
             coder = coders[k]
             for g in range(group, group + count):
@@ -537,11 +559,19 @@ def decode_packet(prior, layers, packet, size, before, intra=None, whole=None, c
                     more = offsets[places] * (level == 0)
                     step = np.array([STEPS[n] for n in more], dtype=object)
                     tables = np.array([np.clip(index[places] + more, 0, 63) for index, _ in given])
-                    symbols = coder.call(tables.ravel().tolist())
-                    sums[k] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[k])
-                    q = np.array(symbols, dtype=object).reshape(len(channels), -1)
+                    if dependent:
+                        of = [whole[0][d][0] for d in channels]
+                        here = {p: state[places] for p, state in states.items()}
+                        symbols, half = read_dependent(coder, tables, of, here)
+                        for p, state in here.items():
+                            states[p][places] = state
+                    else:
+                        symbols = np.array(coder.call(tables.ravel().tolist()), dtype=object)
+                        half = 2 * symbols.reshape(tables.shape)
+                    sums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), sums[k])
                     for i, (_, mean) in enumerate(given):
-                        values[i, places] = np.clip(step * q[i] + mean[places], -LIMIT, LIMIT)
+                        change = np.sign(half[i]) * (step * abs(half[i]) // 2)
+                        values[i, places] = np.clip(change + mean[places], -LIMIT, LIMIT)
                 planes = [Plane(v) for v in values]
                 frame.extend(planes)
             group += count
@@ -596,7 +626,8 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
 
     prior = Prior(
         {n.removeprefix("prior."): v for n, v in values.items() if n.startswith("prior.")},
-        *(groups, header.step_base, header.model.prior.reach, header.model.prior.halves),
+        *(groups, header.step_base + 5 * header.model.dependent),
+        *(header.model.prior.reach, header.model.prior.halves),
     )
     of_intra = {n.removeprefix("intra."): v for n, v in values.items() if n.startswith("intra.")}
     intra = Intra(of_intra, whole[1], header.step_base)
@@ -824,7 +855,8 @@ def test_synthesis_without_field(tmp_path):
     for j, v in enumerate(values):
         level = 0 if j == 0 else 2 - (j.bit_length() - 1)
         octaves = [
-            header.step_base / 16 + 0.5 * np.log2(density[p] * weights[0] / weights[p])
+            (header.step_base + 5 * (j > 0)) / 16
+            + 0.5 * np.log2(density[p] * weights[0] / weights[p])
             for p, _, _ in channels
         ]
         octaves = octaves + parameters_of["step"] + parameters_of["step_level"][level]

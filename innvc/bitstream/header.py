@@ -149,6 +149,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError("prediction needs motion, and no field")
     if model.step_offsets and model.field_role == "picture":
         raise ValueError("step offsets need a latent")
+    if model.dependent and model.field_role == "picture":
+        raise ValueError("dependent quantisation needs a latent")
     if model.prior.grid and (model.field is None or model.field_role == "picture"):
         raise ValueError("contexts from the grid need a field, and a latent")
     if sum(model.groups) != channels:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.dependent import SymbolCoder, half_steps, in_steps
 from innvc.bitstream.intra import BlockChooser, ExactIntra
 from innvc.bitstream.skips import SkipCoder
 from innvc.bitstream.step_offsets import steps_of
@@ -38,11 +39,17 @@ class Chooser(Protocol):
 class ExactPrior:
     """The latent prior in integer-valued float64, ready for coding.
 
+    Args:
+        planes: Of the channels, for dependent quantisation.
+
     Raises:
         UnsupportedError: a sum could leave the range in which float64 is exact.
     """
 
-    def __init__(self, prior: LatentPrior, layers: Sequence[int]) -> None:
+    def __init__(
+        self, prior: LatentPrior, layers: Sequence[int], planes: np.ndarray | None = None
+    ) -> None:
+        self.symbols = SymbolCoder(planes)
         self.prior = prior.double()
         if self.prior.largest_sum() >= 2.0**53:
             raise UnsupportedError("The latent prior's weights are too large to be exact.")
@@ -149,15 +156,16 @@ def code_packet(
             before if sibling is None else done[sibling],
             grid(j),
             torch.from_numpy(uniform if j else offsets).to(exact.device),
-            torch.from_numpy(steps_of(uniform if j else offsets)).to(exact.device),
+            steps_of(uniform if j else offsets),
         )
         coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
+        wanted = None
+        if choose is not None and (exact.prior.config.skip or exact.symbols.planes is not None):
+            # A first pass tells what each position costs.
+            list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None))
+            wanted = choose.skipped(j)
         if exact.prior.config.skip and layers:
-            wanted = None
-            if choose is not None:  # a first pass tells what each position costs
-                list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None))
-                wanted = choose.skipped(j)
             skip = skips.code(
                 coders[0],
                 flags[parent] if parent is not None else skip,
@@ -186,7 +194,7 @@ class _Frame:
     sibling: Context
     grid: Tensor | None
     offset: Tensor  # [H, W], of steps
-    step: Tensor  # [H, W], in sixteenths
+    step: np.ndarray  # [H, W], in sixteenths
 
 
 def _code_frame(
@@ -201,9 +209,10 @@ def _code_frame(
 
     Args:
         skip: Positions [H, W] without symbols: all are zero.
-        coders: Of each layer; None only chooses.
+        coders: Of each layer; None only chooses, in independent quantisation.
     """
     kept = torch.from_numpy(~skip).to(exact.device)
+    states = exact.symbols.start(skip.shape)
     for k in range(len(exact.layers) if coders is None else len(coders)):
         for rows in exact.layers[k]:
             for places in exact.passes(rows, skip.shape):
@@ -212,18 +221,20 @@ def _code_frame(
                 scale = (scale + frame.offset).clamp(0, SCALE_LEVELS - 1)
                 current.value[0, rows, places] = mean[0][:, places]
                 here = places & kept
+                chosen = here.cpu().numpy()
                 wanted = None
                 if choose is not None:
-                    wanted = choose(rows, here, scale[0], mean[0])[:, here.cpu().numpy()].ravel()
-                symbols = wanted
-                if coders is not None:
-                    tables = scale[0][:, here].cpu().numpy().astype(np.uint8)
-                    symbols = coders[k].code(tables.ravel(), wanted)
+                    wanted = choose(rows, here, scale[0], mean[0])[:, chosen]
+                if coders is None:
+                    assert wanted is not None
+                    half = half_steps(wanted, 0)
+                else:
+                    index, path = scale[0][:, here].cpu().numpy(), states[:, chosen]
+                    symbols, half = exact.symbols.code(coders[k], path, rows, index, wanted)
+                    states[:, chosen] = path
                     yield k, symbols
-                assert symbols is not None
-                tensor = torch.from_numpy(symbols).to(exact.device, torch.float64)
-                means = mean[0][:, here]
-                value = frame.step[here] * tensor.view_as(means) + means
+                value = torch.from_numpy(in_steps(half, frame.step[chosen])).to(mean)
+                value = value + mean[0][:, here]
                 current.value[0, rows, here] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
             part = exact.prior.context(current.value[:, rows])
             current.own[:, rows] = part.own

@@ -2,13 +2,19 @@
 
 Decimal arithmetic of 60 digits and integer rounding, so every machine makes the same bytes. Table i
 is a zero-mean mixture of a Gaussian of standard deviation s = 2^(i/4 - 5) and a Laplacian of
-standard deviation 1.6 s, integrated over each integer. The Laplacian's share is that which symbols
-have: 0.01 where nearly all are zero, 0.4 from s = 0.42 on.
+standard deviation 1.6 s, integrated over the cell of each symbol: k has the magnitudes between
+k - 1 + e and k + e, and 0 those up to e.
+
+In independent quantisation e is 0.5, and the Laplacian's share is that which symbols have: 0.01
+where nearly all are zero, 0.4 from s = 0.42 on. In dependent quantisation an encoder chooses
+symbols by their costs, too, so e, the share and a factor of s are fitted to what it chose for the
+training clips of docs/starts.md.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal, getcontext
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +22,38 @@ import numpy as np
 TOTAL = 1 << 24
 LEVELS = 64
 LARGEST = 4095  # widest alphabet: symbols -4095..4095 and the escape
+LARGEST_DEPENDENT = 1023
 WIDTH = Decimal("1.6")
+FLOOR = 1 << 10  # least frequency of 1 and -1 in dependent quantisation
+# Of quantisers 0 and 1: by table index the edge e, the factor of s and the Laplacian's share, in
+# thousandths; linear in between, constant outside.
+FITTED = (
+    {
+        9: (657, 871, 36),
+        10: (646, 877, 77),
+        11: (609, 895, 155),
+        12: (573, 914, 188),
+        14: (532, 937, 210),
+        16: (494, 974, 260),
+        18: (460, 998, 282),
+        20: (439, 990, 317),
+        24: (432, 984, 333),
+        28: (446, 968, 307),
+        32: (465, 950, 300),
+    },
+    {
+        9: (467, 1063, 7),
+        10: (398, 1096, 35),
+        11: (313, 1132, 46),
+        12: (242, 1160, 62),
+        14: (158, 1180, 70),
+        16: (129, 1167, 86),
+        20: (133, 1197, 93),
+        24: (133, 1126, 130),
+        28: (134, 1006, 215),
+        32: (145, 940, 250),
+    },
+)
 
 
 def normal_tail(z: Decimal) -> Decimal:
@@ -49,25 +86,39 @@ def tail(z: Decimal, share: Decimal) -> Decimal:
     return (1 - share) * normal_tail(z) + share * laplace
 
 
-def table(index: int) -> np.ndarray:
+def fitted(quantiser: int, index: int) -> list[Decimal]:
+    """Edge, factor of s and the Laplacian's share in dependent quantisation."""
+    rows = FITTED[quantiser]
+    index = min(max(index, min(rows)), max(rows))
+    low = max(i for i in rows if i <= index)
+    high = min(i for i in rows if i >= index)
+    part = Decimal(index - low) / max(1, high - low)
+    pairs = zip(rows[low], rows[high], strict=True)
+    return [(a + (b - a) * part) / 1000 for a, b in pairs]
+
+
+def table(number: int) -> np.ndarray:
     """Frequencies of -K..K and the escape, each at least 1, summing to 2^24. Length 2K + 2."""
+    kind, index = divmod(number, LEVELS)
     sigma = Decimal(2) ** ((Decimal(index) - 20) / 4)
-    share = share_of(index)
-    tails = [Decimal("0.5")]
-    half = 0
-    while half < LARGEST and (half < 1 or tails[-1] * TOTAL > 2):
-        half += 1
-        tails.append(tail((Decimal(half) - Decimal("0.5")) / sigma, share))
-    tails.append(tail((Decimal(half) + Decimal("0.5")) / sigma, share))
-    frequencies = [max(1, int((tails[k] - tails[k + 1]) * TOTAL)) for k in range(1, half + 1)]
-    escape = max(1, int(2 * tails[half + 1] * TOTAL))
+    edge, share, largest, floor = Decimal("0.5"), share_of(index), LARGEST, 1
+    if kind:
+        edge, factor, share = fitted(kind - 1, index)
+        sigma *= factor
+        largest, floor = LARGEST_DEPENDENT, FLOOR
+    tails = [tail(edge / sigma, share)]  # above magnitude k + edge
+    while len(tails) < 2 or (len(tails) <= largest and tails[-2] * TOTAL > 2):
+        tails.append(tail((len(tails) + edge) / sigma, share))
+    frequencies = [max(1, int((a - b) * TOTAL)) for a, b in pairwise(tails)]
+    frequencies[0] = max(floor, frequencies[0])
+    escape = max(1, int(2 * tails[-1] * TOTAL))
     zero = TOTAL - 2 * sum(frequencies) - escape
     return np.array([*frequencies[::-1], zero, *frequencies, escape], dtype=np.uint32)
 
 
 def main() -> None:
     getcontext().prec = 60
-    tables = [table(i) for i in range(LEVELS)]
+    tables = [table(number) for number in range(3 * LEVELS)]
     sizes = np.array([len(t) for t in tables], dtype="<u4")
     path = Path(__file__).with_name("tables.bin")
     path.write_bytes(sizes.tobytes() + np.concatenate(tables).astype("<u4").tobytes())

@@ -1,4 +1,4 @@
-"""The frozen CDF tables: integer frequencies of 64 zero-mean distributions (docs/format.md)."""
+"""The frozen CDF tables: integer frequencies of zero-mean distributions (docs/format.md)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from innvc.errors import InnvcError
 
-SHA256 = "7fa56afe49fe4afae9e16308ebef6962efafdae77fcf00dc350c213fcfe0ed0c"
+SHA256 = "5c555659238682e54fe816ec6d2cfe64295c6e4a0ac4c11d1968f5da54da8176"
 LEVELS = 64
+KINDS = 3  # independent quantisation; quantisers 0 and 1 of the dependent one
 
 
 @cache
 def frequencies() -> tuple[np.ndarray, ...]:
-    """Frequencies of symbols -K..K and the escape for each scale index; each sums to 2^24.
+    """Frequencies of symbols -K..K and the escape, of each kind by scale index; sums are 2^24.
 
     Raises:
         InnvcError: the installed table file is not the specified one.
@@ -25,11 +26,11 @@ def frequencies() -> tuple[np.ndarray, ...]:
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise InnvcError("The installed CDF tables are damaged.", "Install innvc again.")
     words = np.frombuffer(data, "<u4")
-    ends = np.cumsum(words[:LEVELS])
-    return tuple(np.split(words[LEVELS:], ends[:-1].astype(np.int64)))
+    ends = np.cumsum(words[: KINDS * LEVELS])
+    return tuple(np.split(words[KINDS * LEVELS :], ends[:-1].astype(np.int64)))
 
 
 @cache
 def bits() -> tuple[np.ndarray, ...]:
-    """Cost in bits of symbols -K..K for each scale index (encoder decisions only)."""
+    """Cost in bits of symbols -K..K in each table (encoder decisions only)."""
     return tuple(24 - np.log2(f[:-1].astype(np.float64)) for f in frequencies())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.step_offsets import steps_of
+from innvc.fit.trellis import Trellis
 from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.motion import in_quarters
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
@@ -19,12 +20,18 @@ class Rounding:
     Args:
         latent: [G, C, H, W] in steps of the channels.
         weight: Bits a squared error of one step is worth, of the same shape.
+        planes: Of the channels, for dependent quantisation; None is independent quantisation.
         intra: The prior of low-pass frames.
         offsets: Step offsets [H, W] of the low-pass frame.
     """
 
     def __init__(
-        self, latent: Tensor, weight: Tensor, intra: ExactIntra | None, offsets: np.ndarray
+        self,
+        latent: Tensor,
+        weight: Tensor,
+        planes: np.ndarray | None,
+        intra: ExactIntra | None,
+        offsets: np.ndarray,
     ) -> None:
         # Steps of the positions, in those of the channels, [G, 1, H, W].
         self._step = torch.ones_like(latent[:, :1])
@@ -35,6 +42,10 @@ class Rounding:
         self._bits = ChosenBits().to(latent)
         self._costs = torch.zeros_like(latent[0, :1]).repeat(3, 1, 1)
         self._decided = -1
+        self._planes = planes
+        # What the first pass found: scale indexes, and values in steps less their means.
+        self._seen = np.zeros((2, *latent.shape[1:]))
+        self._trellis: Trellis | None = None
         if intra is not None:
             self._round_blocks = RateAwareRounding()
             self._blocks = intra.layout.blocks(latent[0]).cpu()
@@ -46,10 +57,19 @@ class Rounding:
     ) -> np.ndarray:
         """Symbols of a subband frame's channels; counts what they cost until `skipped` is asked."""
         weight, wanted = self._weight[subband, rows], self._latent[subband, rows] - mean / 16
-        wanted = wanted / self._step[subband]
+        wanted = (wanted / self._step[subband]).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        if subband == self._decided and self._trellis is not None:
+            here = places.cpu().numpy()
+            parts = (t.cpu().numpy()[:, here] for t in (wanted, scale, weight))
+            symbols = np.zeros(wanted.shape, np.int32)
+            symbols[:, here] = self._trellis.symbols(rows, here.ravel(), *parts)
+            return symbols
         symbols = self._symbols(wanted, scale, weight, self._round)
         if subband == self._decided:
             return symbols
+        if self._planes is not None:
+            found, here = torch.stack([scale, wanted]).cpu().numpy(), places.cpu().numpy()
+            self._seen[:, rows, here] = found[:, :, here]
         chosen = torch.from_numpy(symbols).to(scale)
         bits = self._bits(chosen, scale, wanted)
         errors = weight * (wanted - chosen).square(), weight * wanted.square()
@@ -61,7 +81,14 @@ class Rounding:
         """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
         coded, zero, sizes = self._costs
         self._decided, self._costs = subband, torch.zeros_like(self._costs)
-        mask: np.ndarray = worth_skipping(coded, zero, sizes == 0).cpu().numpy()
+        empty = sizes == 0
+        if self._planes is not None:
+            scale, x = self._seen.reshape(2, len(self._planes), -1)
+            weight = self._weight[subband].flatten(1).cpu().numpy()
+            self._trellis = Trellis(x, scale, weight, self._planes)
+            coded = torch.from_numpy(self._trellis.costs).to(zero).view_as(zero)
+            empty = coded >= zero
+        mask: np.ndarray = worth_skipping(coded, zero, empty).cpu().numpy()
         return mask
 
     def of_blocks(
@@ -69,7 +96,7 @@ class Rounding:
     ) -> np.ndarray:
         """Symbols of channels of some blocks of the low-pass frame."""
         wanted = self._blocks[rows][:, i, j] - torch.from_numpy(mean) / 16
-        wanted = wanted / self._block_step[i, j]
+        wanted = (wanted / self._block_step[i, j]).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         weight = self._block_weight[rows][:, i, j]
         return self._symbols(wanted, torch.from_numpy(scale), weight, self._round_blocks)
 
@@ -77,6 +104,5 @@ class Rounding:
     def _symbols(
         wanted: Tensor, scale: Tensor, weight: Tensor, rounding: RateAwareRounding
     ) -> np.ndarray:
-        wanted = wanted.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         symbols: np.ndarray = rounding(wanted, scale, weight).to(torch.int32).cpu().numpy()
         return symbols

@@ -22,6 +22,7 @@ from innvc.model.prior import LEVELS, LatentPrior
 from innvc.model.start import Frequencies
 
 STEP_UNIT = 16  # header step_base and step parameters are in 1/16 octave
+DEPENDENT_STEP = 5  # by which steps are larger in dependent quantisation, in the same unit
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ class InnvcModel(nn.Module):
         samples = geometry.channels if residual else 0
         self.field = ConditioningField(config.field, samples) if config.field else None
         grid = [len(level) for level in self.field.grid] if self.field is not None else []
-        self.prior = LatentPrior(config.prior, config.groups, frequencies, step_base, sum(grid))
+        self.dependent_step = DEPENDENT_STEP if config.dependent else 0
+        of_latent = step_base + self.dependent_step
+        self.prior = LatentPrior(config.prior, config.groups, frequencies, of_latent, sum(grid))
         self.intra = None
         if blocks is not None and half is not None:
             self.intra = IntraPrior(blocks, half, config.prior.intra, step_base)
@@ -182,9 +185,17 @@ class InnvcModel(nn.Module):
         """Packed samples a latent position covers in each direction."""
         return 1 << (self.config.stages - 1)
 
-    def steps(self, level: Tensor) -> Tensor:
-        """Quantisation steps [N, C, 1, 1] in 8-bit code values for lifting levels [N]."""
+    def steps(self, level: Tensor, half: Tensor | None = None) -> Tensor:
+        """Quantisation steps [N, C, 1, 1] in 8-bit code values for lifting levels [N].
+
+        Args:
+            half: [N] true for frames in half-size blocks, which are never quantised dependently.
+        """
         octaves = self.step_offset + self.step + self.step_level[level][:, None]
+        if self.dependent_step:
+            more = torch.full_like(level, self.dependent_step)
+            more = more if half is None else more * ~half
+            octaves = octaves + more[:, None] / STEP_UNIT
         return torch.exp2(octaves)[:, :, None, None]
 
     def features(self, window: Window) -> Sequence[Tensor] | None:

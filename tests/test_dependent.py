@@ -1,0 +1,123 @@
+"""Dependent quantisation: its code, the encoder's choice of symbols, and what it is worth."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from helpers import DATA, innvc
+from test_entropy import RandomChooser, exact_of, model_of, stirred
+from test_format_document import NEXT as DOCUMENTED
+
+from innvc.bitstream import tables
+from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.dependent import NEXT, SymbolCoder, half_steps, in_steps
+from innvc.bitstream.latent import code_packet
+from innvc.fit.trellis import Trellis
+
+PLANES = np.array([0, 1, 0, 2, 2, 0, 0, 1, 0])
+
+
+def test_trellis_of_the_document():
+    assert {s: tuple(row) for s, row in enumerate(NEXT.tolist())} == DOCUMENTED
+    for column in NEXT.T:  # each parity leads to every state once: two paths meet in each
+        assert sorted(column) == list(range(8))
+
+
+def test_half_steps():
+    symbols = np.arange(-3, 4)
+    assert half_steps(symbols, 0).tolist() == [-6, -4, -2, 0, 2, 4, 6]
+    assert half_steps(symbols, 1).tolist() == [-5, -3, -1, 0, 1, 3, 5]
+    assert in_steps(half_steps(symbols, 1), 13).tolist() == [-32, -19, -6, 0, 6, 19, 32]
+
+
+@pytest.mark.parametrize("planes", [None, PLANES], ids=["independent", "dependent"])
+def test_code(planes):
+    random = np.random.default_rng(2)
+    count, width = len(PLANES), 11
+    symbols = random.laplace(0, 3, (count, width)).round().astype(np.int32)
+    symbols[4, 5] = 20000  # an escape
+    scale = random.integers(0, 64, symbols.shape)
+    parts = [slice(0, 1), slice(1, 5), slice(5, count)]
+
+    def run(coder, given):
+        symbol_coder = SymbolCoder(planes)
+        states = symbol_coder.start((width,))
+        found = [
+            symbol_coder.code(coder, states, part, scale[part], given and given(part))
+            for part in parts
+        ]
+        both = [np.concatenate(results) for results in zip(*found, strict=True)]
+        return [*both, states]
+
+    encoder = Encoder()
+    coded = run(encoder, symbols.__getitem__)
+    decoded = run(Decoder(encoder.finish()), None)
+    for ours, theirs in zip(coded, decoded, strict=True):
+        assert np.array_equal(ours, theirs)
+    assert np.array_equal(decoded[0], symbols)
+    quantisers = 2 * abs(symbols) - abs(decoded[1])
+    assert set(np.unique(quantisers)) == ({0} if planes is None else {0, 1})
+
+
+@pytest.mark.parametrize("group", [1, 5])
+def test_packets(group):
+    size = (3, 5)
+    model = stirred(model_of(reach=2, halves=3))
+    exact = exact_of(model, dependent=True)
+    coded = code_packet(exact, group, size, None, choose=RandomChooser(1))
+    decoded = code_packet(exact, group, size, None, data=coded.coded)
+    assert np.array_equal(coded.values, decoded.values)
+    assert coded.checksums == decoded.checksums
+    part = code_packet(exact, group, size, None, data=[layers[:2] for layers in coded.coded])
+    assert part.checksums == coded.checksums[:2]
+
+
+def test_the_best_path():
+    """The costs are those of the best of all symbols, and the symbols chosen have them."""
+    random = np.random.default_rng(3)
+    planes, width, largest = np.array([0, 0, 1, 0, 1]), 6, 5
+    x = random.normal(0, 1.2, (5, width))
+    scale = random.integers(14, 24, x.shape)
+    weight = random.uniform(1, 8, x.shape)
+    bits = [t[len(t) // 2 :] for t in tables.bits()]
+
+    def cost(symbols, k):
+        states, total = [0, 0], 0
+        for d, q in enumerate(symbols):
+            odd = states[planes[d]] % 2
+            error = abs(x[d, k]) - (q - odd / 2 * (q > 0))
+            total += weight[d, k] * error**2 + bits[64 * (1 + odd) + scale[d, k]][q]
+            states[planes[d]] = NEXT[states[planes[d]], q % 2]
+        return total
+
+    trellis = Trellis(x, scale, weight, planes)
+    everywhere = np.ones(width, bool)
+    parts = [slice(0, 2), slice(2, 5)]
+    symbols = np.concatenate(
+        [trellis.symbols(p, everywhere, x[p], scale[p], weight[p]) for p in parts]
+    )
+    assert abs(symbols).max() <= largest and (np.sign(symbols) * x >= 0).all()
+    every = list(itertools.product(range(largest + 1), repeat=len(x)))
+    for k in range(width):
+        best = min(cost(choice, k) for choice in every)
+        assert trellis.costs[k] == pytest.approx(best, rel=1e-5)
+        assert cost(abs(symbols[:, k]), k) == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_what_it_is_worth(tmp_path):
+    """Fewer bits and errors on a real clip; the header says which it is."""
+    source, costs = DATA / "street_cif.mkv", []
+    for options in ([], ["--no-dependent"]):
+        output = tmp_path / f"a{len(costs)}.innv"
+        arguments = ("--preset", "instant", "--lambda", 2, "--frames", "0:5", "--json", *options)
+        done = innvc("encode", source, "-o", output, *arguments)
+        result = json.loads(done.stdout)
+        samples = result["width"] * result["height"] * result["frames"]
+        error = 255**2 / 10 ** (result["psnr_611"] / 10)
+        costs.append(8 * result["bytes"] / samples + 2 * error)
+        info = json.loads(innvc("info", output, "--json").stdout)
+        assert info["model"]["dependent_quantisation"] == (not options)
+        assert innvc("verify", output).returncode == 0
+    assert costs[0] < 0.995 * costs[1]
