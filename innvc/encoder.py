@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from innvc.bitstream import gains, motion, parameters, step_offsets
@@ -74,7 +75,9 @@ class SegmentEncoder:
         self.header = header
         self.settings = settings
         self.device = device
-        self.model = InnvcModel(header.model, layout_of(header.pix_fmt), header.step_base)
+        # What is fitted and decided here sees independent quantisation, which does the same harm.
+        config = replace(header.model, dependent=False)
+        self.model = InnvcModel(config, layout_of(header.pix_fmt), header.step_base)
         self.model.to(device)
         self.packed = self._pack(frames)
         self.fixed = self._transform_is_fixed()
@@ -116,7 +119,8 @@ class SegmentEncoder:
     def _choose_groups(self) -> list[Group]:
         """Packets and their motion, by the starting transform and steps."""
         settings, header = self.settings, self.header
-        steps = self._steps()
+        zero = torch.zeros(1, dtype=torch.long, device=self.device)
+        steps = self.model.steps(zero)
         frames, lifter = self.packed, self._lifter
         if not header.model.motion:  # the linear transform and lifting commute
             frames, lifter = self._latent(self.packed) / steps, Still
@@ -140,15 +144,9 @@ class SegmentEncoder:
 
     def _matcher(self) -> LevelMatcher:
         planes = planes_of(self.model.packed_planes)
-        steps = dict(zip(self.model.planes, self._steps().flatten().tolist(), strict=True))
-        used = dict.fromkeys(self.model.packed_planes)
-        return LevelMatcher(planes, [steps[plane] for plane in used])
-
-    @torch.no_grad()
-    def _steps(self) -> Tensor:
-        """[1, C, 1, 1] steps of independent quantisation."""
-        zero = torch.zeros(1, dtype=torch.long, device=self.device)
-        return self.model.steps(zero, zero == 0)
+        octaves = dict(zip(self.model.planes, self.model.step_offset.tolist(), strict=True))
+        steps = [2.0 ** octaves[plane] for plane in dict.fromkeys(self.model.packed_planes)]
+        return LevelMatcher(planes, steps)
 
     def _pack(self, frames: Sequence[Frame]) -> Tensor:
         form = pixel_format(self.header.pix_fmt)
@@ -173,7 +171,7 @@ class SegmentEncoder:
 
     def _choose_low_pass(self, packets: list[Lifted]) -> list[LowPass]:
         model, header = self.model, self.header
-        steps = self._steps()
+        steps = model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
         matcher = self._matcher() if header.model.prediction else None
         intra = model.intra is not None
         return low_pass.choose(packets, lambda x: self._latent(x) / steps, matcher, intra)

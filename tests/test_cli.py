@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -406,6 +407,8 @@ class Terminal:
     def wait_for(self, text):
         deadline = time.monotonic() + 120
         while text not in self.shown and time.monotonic() < deadline:
+            if not select.select([self.ours], [], [], 1)[0]:
+                continue
             try:
                 self.shown += os.read(self.ours, 4096).decode(errors="replace")
             except OSError:

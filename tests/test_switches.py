@@ -42,6 +42,7 @@ def street(tmp_path_factory):
         (["--no-coupling", "--no-context"], {"coupling": [], "start": 0}),
         (["--no-intra"], {"start": 5, "post_filter": True}),
         (["--no-filter"], {"start": 5, "post_filter": False}),
+        (["--no-dependent"], {"start": 5, "dependent_quantisation": False}),
     ],
 )
 def test_each_switch_encodes_decodes_and_verifies(street, tmp_path, call, switches, facts):

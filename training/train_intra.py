@@ -29,6 +29,7 @@ from innvc.model.model import InnvcModel, SampleLayout, step_base_of
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, dead_zone_round
 from innvc.model.start import analytic_transform
 from innvc.presets import Clip, make
+from innvc.switches import Switches
 from innvc.video.packing import pack, pad
 from innvc.video.source import open_source
 
@@ -279,7 +280,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    config, _ = make("instant", Clip(LAYOUT, 16, 16, 1))
+    config, _ = make("instant", Clip(LAYOUT, 16, 16, 1), Switches(dependent=False))
     model = InnvcModel(replace(config, start=0), LAYOUT, 0).requires_grad_(False)
     prior = model.intra
     assert prior is not None

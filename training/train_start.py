@@ -32,6 +32,7 @@ from innvc.model.quantisation import (
 )
 from innvc.model.start import Frequencies, analytic_transform
 from innvc.presets import Clip, make
+from innvc.switches import Switches
 
 LAYOUT = SampleLayout("yuv", 1, 1)
 # Learning rates. Weights of values are in units of the ratio of the channels' magnitudes.
@@ -169,7 +170,7 @@ def main() -> None:
     samples = Samples(arguments.folder, frequencies, np.random.default_rng(arguments.seed))
     if not samples.refresh():
         raise SystemExit("The folder has no samples; make them with make_samples.py.")
-    config, _ = make("instant", Clip(LAYOUT, 16, 16, 1))
+    config, _ = make("instant", Clip(LAYOUT, 16, 16, 1), Switches(dependent=False))
     model = InnvcModel(config, LAYOUT, 0)
     prior = model.prior
     if arguments.start:

@@ -78,7 +78,7 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Bits of the latent and mean weighted squared error of the counted frames."""
         model = self.model
-        steps = model.steps(batch.level, batch.half)
+        steps = model.steps(batch.level)
         scaled = self._analysis(batch) / steps
         active = self._active(len(scaled), schedule, generator)
         if schedule.hard:

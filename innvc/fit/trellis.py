@@ -38,8 +38,8 @@ def nearest(
     x: np.ndarray,
     scale: np.ndarray,
     weight: np.ndarray,
-    quantiser: np.ndarray | int,
-    parity: np.ndarray | int,
+    quantiser: int,
+    parity: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Magnitudes of a parity that cost least, and bits + weight * squared error.
 
@@ -47,25 +47,21 @@ def nearest(
         x: Magnitudes in steps.
         scale: Scale indexes (int), of x's shape.
         weight: Bits that a squared error of one step is worth.
-        quantiser: 0 or 1.
-        parity: Of the symbols, 0 or 1.
+        quantiser, parity: Of the symbols, 0 or 1.
     """
-    table = costs().ravel()
-    row = (quantiser * tables.LEVELS + scale) * TABLED
+    table = costs()[quantiser].ravel()
     shift = 0.5 * quantiser
     around = np.floor(x + shift).astype(np.int32)
     below = around - ((around ^ parity) & 1)
-    best = cost = None
-    for candidate in (below, below + 2, parity + 0 * below):
+    symbols, found = [], []
+    for candidate in (below, below + 2, np.full_like(below, parity)):
         symbol = np.maximum(candidate, parity)
         error = x - np.where(symbol > 0, symbol - shift, 0)
-        found = weight * error * error + table[row + np.minimum(symbol, TABLED - 1)]
-        if best is None:
-            best, cost = symbol, found
-        else:
-            better = found < cost
-            best, cost = np.where(better, symbol, best), np.where(better, found, cost)
-    return best, cost
+        bits = table[scale * TABLED + np.minimum(symbol, TABLED - 1)]
+        symbols.append(symbol)
+        found.append(bits + weight * error * error)
+    best = np.argmin(found, 0)[None]
+    return tuple(np.take_along_axis(np.stack(part), best, 0)[0] for part in (symbols, found))
 
 
 class Trellis:
