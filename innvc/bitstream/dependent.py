@@ -2,9 +2,8 @@
 
 A symbol k stands for 2 k half steps in quantiser 0 and for 2 k - sgn(k) in quantiser 1: each is as
 coarse as a step, both together are twice as fine. Which one a symbol has follows from the parities
-of the symbols before it, so an encoder that looks ahead can choose a path of small errors. The
-trellis is that of 8 states in Versatile Video Coding's successors; there are a path for each plane
-at each position, through the channels in coding order.
+of the symbols before it, so an encoder that looks ahead can choose a path of small errors. There
+is one path for each plane at each position, through the channels in coding order.
 """
 
 from __future__ import annotations
