@@ -48,6 +48,7 @@ def encode(
     context: bool = True,
     grid_context: bool = False,
     intra: bool = True,
+    directions: bool = True,
     motion: bool = True,
     prediction: bool = True,
     step_offsets: bool = True,
@@ -79,7 +80,7 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, grid_context, intra, motion,
+        mask, modulation, residual, base, coupling, context, grid_context, intra, directions, motion,
             prediction, step_offsets, dependent, post_filter, start:
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
@@ -112,6 +113,7 @@ def encode(
         context=context,
         grid_context=grid_context,
         intra=intra,
+        directions=directions,
         motion=motion,
         prediction=prediction,
         step_offsets=step_offsets,

@@ -101,6 +101,9 @@ def encode(
     no_intra: Annotated[
         bool, ablation("--no-intra", help="No intra prediction of low-pass frames.")
     ] = False,
+    no_directions: Annotated[
+        bool, ablation("--no-directions", help="No coded directions in intra prediction.")
+    ] = False,
     no_motion: Annotated[
         bool, ablation("--no-motion", help="No motion compensation in the lifting.")
     ] = False,
@@ -153,6 +156,7 @@ def encode(
             context=not no_context,
             grid_context=grid_context,
             intra=not no_intra,
+            directions=not no_directions,
             motion=not no_motion,
             prediction=not no_prediction,
             step_offsets=not no_step_offsets,

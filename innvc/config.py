@@ -39,6 +39,7 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     intra: tuple[Count, Count] = (0, 0)
     skip: bool = False  # a flag for each position whose symbols are all zero
     grid: bool = False  # contexts from the integers of the field's grid
+    directions: bool = False  # half-size blocks may be predicted in a direction that is coded
 
 
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

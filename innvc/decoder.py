@@ -80,7 +80,8 @@ class SegmentDecoder:
         )
         self.intra = None
         if self.model.intra is not None:
-            self.intra = ExactIntra(copy.deepcopy(self.model.intra).to(device))
+            networks = copy.deepcopy(self.model.intra).to(device)
+            self.intra = ExactIntra(networks, header.model.prior.directions)
         self.model.requires_grad_(False).to(device)
         if exact:
             self.model.double()

@@ -18,6 +18,7 @@ from innvc.config import FitConfig
 from innvc.decoded import Picture
 from innvc.decoder import SegmentDecoder, layout_of, lifting_of, reproducible_arithmetic
 from innvc.fit import filter_gains, low_pass
+from innvc.fit.block_rounding import BlockRounding
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.importance import importance, offsets_for
@@ -276,7 +277,10 @@ class SegmentEncoder:
             weight = self._error_weight(decoder, number)
             offsets = self._step_offsets(number)
             planes = decoder.prior.symbols.planes
-            rounding = Rounding(latent, weight, planes, decoder.intra, offsets)
+            rounding = Rounding(latent, weight, planes, offsets)
+            of_blocks = None
+            if intra and decoder.intra is not None:
+                of_blocks = BlockRounding(decoder.intra, latent[0], weight[0], offsets)
             packet = code_packet(
                 decoder.prior,
                 group,
@@ -287,7 +291,7 @@ class SegmentEncoder:
                 grid=decoder.grid_context(number),
                 offsets=offsets,
                 choose=rounding,
-                choose_block=rounding.of_blocks,
+                choose_block=of_blocks,
             )
             low = packet.low
             error = float((weight * (latent - packet.values / 16).square()).sum())

@@ -67,6 +67,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "coupling": list(model.coupling),
             "field": model.field is not None,
             "field_role": model.field_role,
+            "intra_prior": any(model.prior.intra),
+            "directions": model.prior.directions,
             "motion": model.motion,
             "prediction": model.prediction,
             "step_offsets": model.step_offsets,

@@ -88,6 +88,8 @@ def _switched(
         config = _based(config, clip, switches.base)
     if not config.start or not switches.intra:  # the intra prior is nothing without training
         config = changed(config, prior=changed(config.prior, intra=(0, 0)))
+    if not (switches.directions and any(config.prior.intra)):
+        config = changed(config, prior=changed(config.prior, directions=False))
     if not config.start or not switches.post_filter:
         config = changed(config, post_filter=False)
     if not switches.dependent:
@@ -126,7 +128,7 @@ def default_layers(groups: int) -> tuple[int, ...]:
 def _transform(clip: Clip, **more: object) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
-    prior = PriorConfig(reach=6, halves=12, intra=(512, 192), skip=True)
+    prior = PriorConfig(reach=6, halves=12, intra=(512, 192), skip=True, directions=True)
     return ModelConfig(
         groups=groups,
         layers=layers,

@@ -372,10 +372,106 @@ def read_step_offsets(data, rows, columns):
     return k[1:, 1:]
 
 
+ANGLES = [26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26]
+ANGLES += [-32, -26, -21, -17, -13, -9, -5, -2, 0, 2, 5, 9, 13, 17, 21, 26, 32]
+
+
+def from_side(direction, s):
+    """Section 15: samples [N, N] from those of four neighbours [4, N, N]."""
+    size = len(s[0])
+    left = [s[0][min(i, size - 1)][-1] for i in range(2 * size)]
+    above = [*s[1][-1], *s[3][-1]]
+    main, side = (left, above) if direction < 15 else (above, left)
+    angle = ANGLES[direction]
+
+    def of(samples, i):
+        return s[2][-1][-1] if i < 0 else samples[min(i, 2 * size - 1)]
+
+    def ref(i):
+        return of(main, i - 1) if i >= 0 else of(side, (i * round(8192 / angle) + 128) // 256 - 1)
+
+    result = np.zeros((size, size))
+    for y, x in itertools.product(range(size), range(size)):
+        i, f = divmod((y + 1) * angle, 32)
+        sample = (32 - f) / 32 * ref(x + i + 1) + (f / 32 * ref(x + i + 2) if f else 0)
+        result[(x, y) if direction < 15 else (y, x)] = sample
+    return result
+
+
+def directional_means(channels):
+    """Section 15: for each square plane its coefficients, and M of each direction."""
+    found = []
+    for plane in sorted({p for p, _, _ in channels}):
+        places = [e for e, c in enumerate(channels) if c[0] == plane]
+        size = 1 + max(channels[e][1] for e in places)
+        if size != 1 + max(channels[e][2] for e in places):
+            continue
+        dct = block_dct([(0, v, h) for v in range(size) for h in range(size)])[0]
+        order = [size * channels[e][1] + channels[e][2] for e in places]
+        waves = dct[order].reshape(-1, size, size)
+        matrices = np.zeros((32, len(places), 4 * len(places)), dtype=object)
+        for direction, a, e in itertools.product(range(32), range(4), range(len(places))):
+            samples = np.zeros((4, size, size))
+            samples[a] = waves[e]
+            t = waves.reshape(len(places), -1) @ from_side(direction, samples).ravel()
+            column = np.floor(1024 * t + 0.5 + 2.0**-20).astype(np.int64)
+            matrices[direction, :, a * len(places) + e] = column
+        found.append((places, matrices))
+    return found
+
+
+def read_directions(coder, counts, there, n, rows, columns):
+    """Section 15: the directions of a wavefront's blocks, into `there` (None is none)."""
+
+    def step(blocks, number):
+        """Flags of blocks, by the class of each."""
+        classes, flags = [number(b) for b in blocks], {}
+        odds = []
+        for c in classes:
+            zeros, ones = counts[c]
+            odds.append(min(max((2**32 * ones**2 // zeros**2).bit_length() - 1, 0), 63))
+        for level in sorted(set(odds)):
+            for b, k in zip(blocks, odds, strict=True):
+                if k == level:
+                    flags[b] = coder.flag(k)
+        for b, c in zip(blocks, classes, strict=True):
+            counts[c][flags[b]] += 1
+        return flags
+
+    def left(b):
+        return there[b[0], b[1] - 1]
+
+    def above(b):
+        return there[b[0] - 1, b[1]]
+
+    def expected(b):
+        return above(b) if left(b) is None else left(b)
+
+    blocks = [(r, n - 2 * r) for r in range(1, rows) if 1 <= n - 2 * r < columns]
+    some = step(blocks, lambda b: (left(b) is not None) + (above(b) is not None))
+    blocks = [b for b in blocks if some[b]]
+    for number, other in ((3, left), (4, above)):
+        asked = [b for b in blocks if there[b] is None and other(b) is not None]
+        asked = [b for b in asked if number == 3 or above(b) != left(b)]
+        for b, flag in step(asked, lambda b, number=number: number).items():
+            there[b] = other(b) if flag else None
+    asked = [b for b in blocks if there[b] is None and expected(b) is not None]
+    beside = [b for b, flag in step(asked, lambda b: 5).items() if flag]
+    for b, flag in step([b for b in asked if b in beside], lambda b: 6).items():
+        there[b] = (expected(b) + (1 if flag else -1)) % 32
+    upper = {b: 0 for b in blocks if there[b] is None}
+    for bit in range(4, -1, -1):
+        flags = step(list(upper), lambda b, bit=bit: 7 + 2 ** (4 - bit) + upper[b])
+        upper = {b: 2 * upper[b] + flags[b] for b in upper}
+    for b, direction in upper.items():
+        there[b] = direction
+
+
 class Intra:
     """Section 15."""
 
-    def __init__(self, parameters, channels, step_base):
+    def __init__(self, parameters, channels, step_base, directions=True):
+        self.directions = directional_means(channels) if directions else None
         for name, value in parameters.items():
             integers = np.floor(1024 * value.astype(np.float64) + 0.5).astype(np.int64)
             shape = (len(value), -1) if value.ndim == 3 else value.shape
@@ -414,9 +510,12 @@ class Intra:
         count = len(self.channels)
         value, difference = np.zeros((2, count, rows, columns), dtype=object)
         beside = [(0, -1), (-1, 0), (-1, -1), (-1, 1)]
-        found = []
+        found, counts = [], np.ones((7 + 32, 2), int).tolist()
+        directions = self.seen = np.full((rows, columns), None)
         for n in range(2 * rows + columns):
             blocks = [(r, n - 2 * r) for r in range(rows) if 0 <= n - 2 * r < columns]
+            if self.directions is not None:
+                read_directions(coder, counts, directions, n, rows, columns)
             given = []
             for r, k in blocks:
                 near, seen = np.zeros((2, 4, count), dtype=object)
@@ -424,7 +523,13 @@ class Intra:
                 for a, (y, x) in enumerate(beside):
                     if there[a]:
                         near[a], seen[a] = value[:, r + y, k + x], difference[:, r + y, k + x]
-                given.append(self.from_neighbours(near, seen, there))
+                m, scales = self.from_neighbours(near, seen, there)
+                for places, matrices in self.directions or []:
+                    if directions[r, k] is not None:
+                        m[places] = (
+                            matrices[directions[r, k]] @ near[:, places].ravel() + 512
+                        ) // 1024
+                given.append((np.clip(m, -LIMIT, LIMIT), scales))
             for group in self.groups if blocks else []:
                 before, tables, means = slice(0, group[0]), [], []
                 for d in group:

@@ -74,14 +74,15 @@ def test_coding_block_by_block_is_the_prior_of_the_whole_frame(rows, columns):
     offsets = random.integers(-4, 9, (rows // 2, columns // 2))
     indexes, means, symbols = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int32)
 
-    def choose(group, i, j, scale, mean):
-        sigma = 2 ** (scale / 4 - 5)
-        indexes[group, i, j], means[group, i, j] = scale, mean
-        symbols[group, i, j] = np.round(random.laplace(0, sigma) - 0.3 * mean / 16)
-        return symbols[group][:, i, j]
+    class Choice:
+        def symbols(self, group, i, j, scale, mean):
+            sigma = 2 ** (scale / 4 - 5)
+            indexes[group, i, j], means[group, i, j] = scale, mean
+            symbols[group, i, j] = np.round(random.laplace(0, sigma) - 0.3 * mean / 16)
+            return symbols[group][:, i, j]
 
     coder = Encoder()
-    value, order = exact.code(coder, offsets, choose)
+    value, order = exact.code(coder, offsets, Choice())
     steps = in_quarters(steps_of(offsets))
     assert np.array_equal(value, steps * symbols + means) and np.abs(symbols).max() > 5
     decoded, again = exact.code(Decoder(coder.finish()), offsets, None)

@@ -166,6 +166,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         or model.field_role == "picture"
     ):
         raise ValueError("a prior of low-pass frames needs units in both networks and base dct")
+    if model.prior.directions and (not any(model.prior.intra) or model.stages > 4):
+        raise ValueError("directions need a prior of low-pass frames and at most 4 stages")
     if model.field_role == "picture" and (model.coupling or model.start):
         raise ValueError("a field that is the picture has neither coupling nor starting point")
     if len(model.coupling) not in (0, model.stages - 1):

@@ -6,30 +6,70 @@ The same function codes and decodes. Numpy in integer-valued float64: every sum 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.directions import NONE, DirectionCoder
 from innvc.bitstream.step_offsets import steps_of
 from innvc.bitstream.wavefront import wavefront
 from innvc.errors import UnsupportedError
 from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, log_table
+from innvc.model.directions import Directions
 from innvc.model.intra import HIDDEN_LIMIT, NEIGHBOURS, SCALE_LIMIT, IntraPrior
 from innvc.model.quantisation import SCALE_LEVELS
 
-# (channels, block rows, block columns, scale indexes, means [channels, blocks]) -> symbols (int32)
-BlockChooser = Callable[[slice, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# (channels, scale indexes, means [channels, P]) -> symbols (int32)
+Symbols = Callable[[slice, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """P blocks that are coded together, and what their neighbours say of them.
+
+    Attributes:
+        i, j: Row and column of each.
+        near: Values of the neighbours [4, C, P].
+        first: Means by the networks [C, P].
+        scale: Scale indexes in 2^-16, before step offsets [C, P].
+        offset: Step offsets [P].
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    near: np.ndarray
+    first: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+
+
+class BlockChooser(Protocol):
+    """What an encoder decides."""
+
+    def directions(self, blocks: Blocks, bits: np.ndarray) -> np.ndarray:
+        """Directions [P] of blocks, where they cost `bits` [1 + DIRECTIONS, P], none first."""
+
+    def symbols(
+        self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
+    ) -> np.ndarray:
+        """Symbols (int32) [channels, P] by scale indexes and means, of channels of blocks."""
 
 
 class ExactIntra:
     """The prior of low-pass frames, ready for coding.
 
+    Args:
+        prior: Its networks.
+        directions: Blocks may be predicted in a direction that is coded.
+
     Raises:
         UnsupportedError: a sum could leave the range in which float64 is exact.
     """
 
-    def __init__(self, prior: IntraPrior) -> None:
+    def __init__(self, prior: IntraPrior, directions: bool = False) -> None:
         prior = prior.double()
         with torch.no_grad():
             self.weights = {n: w.cpu().numpy() for n, w in prior.weights().items()}
@@ -40,6 +80,7 @@ class ExactIntra:
         self.groups = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
         self.fixed = 64 * (self.weights["base"] - prior.step_base * self.weights["slope"])
         self.logs = log_table().numpy().astype(np.float64)
+        self.directions = Directions(prior.frequencies) if directions else None
         if self.largest_sum() >= 2.0**53:
             raise UnsupportedError("The intra prior's weights are too large to be exact.")
 
@@ -74,47 +115,87 @@ class ExactIntra:
         # A row above and a column on each side stay zero.
         value = np.zeros((channels, rows + 1, columns + 2))
         residual = np.zeros_like(value)
+        coded = DirectionCoder(rows, columns)
         found = []
         for i, j in wavefront(rows, columns):
-            offset = offsets[i // 2, j // 2]
-            step = steps_of(offset).astype(float)
-            first, scale = self._from_neighbours(value, residual, i, j, columns)
-            here = np.empty_like(first)
-            difference = np.zeros_like(first)
-            logs = np.zeros_like(first)
-            for group in self.groups:
-                seen = slice(0, group.start)
-                within, by_log = (
-                    self.weights[name][group, seen] for name in ("within", "scale_within")
-                )
-                index = np.floor((scale[group] + by_log @ logs[seen]) / 2**16)
-                index = np.clip(index, 0, SCALE_LEVELS - 1) + offset
-                index = np.clip(index, 0, SCALE_LEVELS - 1)
-                mean = first[group] + np.floor((within @ difference[seen]) / 2**16 + 0.5)
-                mean = np.clip(mean, -VALUE_LIMIT, VALUE_LIMIT)
-                wanted = None if choose is None else choose(group, i, j, index, mean).ravel()
-                symbols = coder.code(index.astype(np.uint8).ravel(), wanted)
-                found.append(symbols)
-                new = step * symbols.reshape(mean.shape) + mean
-                here[group] = np.clip(new, -VALUE_LIMIT, VALUE_LIMIT)
-                difference[group] = here[group] - first[group]
-                logs[group] = self._log(difference[group])
+            blocks = self._from_neighbours(value, residual, i, j, offsets[i // 2, j // 2])
+            first = blocks.first
+            if self.directions is not None:
+                wanted = None if choose is None else choose.directions(blocks, coded.bits(i, j))
+                first = self.directed(blocks, coded.code(coder, i, j, wanted))
+
+            def symbols(
+                group: slice,
+                index: np.ndarray,
+                mean: np.ndarray,
+                i: np.ndarray = i,
+                j: np.ndarray = j,
+            ) -> np.ndarray:
+                wanted = None if choose is None else choose.symbols(group, i, j, index, mean)
+                given = None if wanted is None else wanted.ravel()
+                found.append(coder.code(index.astype(np.uint8).ravel(), given))
+                return found[-1].reshape(mean.shape)
+
+            here, difference = self.within(first, blocks.scale, blocks.offset, symbols)
             value[:, i + 1, j + 1] = here
             residual[:, i + 1, j + 1] = difference
         return value[:, 1:, 1:-1], np.concatenate(found)
 
-    def _from_neighbours(
-        self, value: np.ndarray, residual: np.ndarray, i: np.ndarray, j: np.ndarray, columns: int
+    def directed(self, blocks: Blocks, direction: np.ndarray) -> np.ndarray:
+        """Means [C, P] of blocks where those with a direction [P] are predicted in it."""
+        assert self.directions is not None
+        first = blocks.first.copy()
+        for number in np.unique(direction[direction != NONE]):
+            here = np.flatnonzero(direction == number)
+            for channels, means in self.directions.predict(blocks.near[..., here], int(number)):
+                first[channels[:, None], here] = np.clip(means, -VALUE_LIMIT, VALUE_LIMIT)
+        return first
+
+    def within(
+        self, first: np.ndarray, scale: np.ndarray, offset: np.ndarray, symbols: Symbols
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the neighbours say of blocks: means, and scales in 2^-16, both [C, P]."""
-        w = self.weights
+        """Values of blocks and their differences to the means `first`, both [C, P].
+
+        Args:
+            first, scale: Means, and scale indexes in 2^-16, by the neighbours [C, P].
+            offset: Step offsets [P].
+            symbols: Gives those of each group in turn.
+        """
+        step = steps_of(offset).astype(float)
+        here, difference, logs = np.empty_like(first), np.zeros_like(first), np.zeros_like(first)
+        for group in self.groups:
+            seen = slice(0, group.start)
+            within, by_log = (
+                self.weights[name][group, seen] for name in ("within", "scale_within")
+            )
+            index = np.floor((scale[group] + by_log @ logs[seen]) / 2**16)
+            index = np.clip(index, 0, SCALE_LEVELS - 1) + offset
+            index = np.clip(index, 0, SCALE_LEVELS - 1)
+            mean = first[group] + np.floor((within @ difference[seen]) / 2**16 + 0.5)
+            mean = np.clip(mean, -VALUE_LIMIT, VALUE_LIMIT)
+            new = step * symbols(group, index, mean) + mean
+            here[group] = np.clip(new, -VALUE_LIMIT, VALUE_LIMIT)
+            difference[group] = here[group] - first[group]
+            logs[group] = self._log(difference[group])
+        return here, difference
+
+    def _from_neighbours(
+        self,
+        value: np.ndarray,
+        residual: np.ndarray,
+        i: np.ndarray,
+        j: np.ndarray,
+        offset: np.ndarray,
+    ) -> Blocks:
+        w, columns = self.weights, value.shape[2] - 2
         places = [(slice(None), i + 1 + y, j + 1 + x) for y, x in NEIGHBOURS]
-        near = np.stack([value[place] for place in places])
+        values = np.stack([value[place] for place in places])
         there = np.stack([(i + y >= 0) & (j + x >= 0) & (j + x < columns) for y, x in NEIGHBOURS])
-        logs = self._log(np.concatenate([near, np.stack([residual[place] for place in places])]))
+        logs = self._log(np.concatenate([values, np.stack([residual[place] for place in places])]))
         logs = logs.reshape(-1, len(i))
         count = np.maximum(there[0].astype(int) + there[1], 1)
-        average = np.floor((near[0, self.flat] + near[1, self.flat]) / count)
+        average = np.floor((values[0, self.flat] + values[1, self.flat]) / count)
+        near = values.copy()
         near[:, self.flat] = (near[:, self.flat] - average) * there[:, None]
         x = near.reshape(-1, len(i))
         h = np.minimum(np.floor(np.maximum(w["enter"] @ x, 0) / 2**12), HIDDEN_LIMIT)
@@ -128,7 +209,7 @@ class ExactIntra:
         scale = w["scale_leave"] @ s + w["scale_linear"] @ logs
         scale += w["scale_hidden"] @ self._log(np.floor(h / 32))
         scale += self.fixed[:, None] + 64 * (w["absent"] @ ~there)
-        return first, scale
+        return Blocks(i, j, values, first, scale, offset)
 
     def _log(self, value: np.ndarray) -> np.ndarray:
         logs: np.ndarray = self.logs[np.minimum(np.abs(value), VALUE_LIMIT).astype(np.int64)]

@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.step_offsets import steps_of
 from innvc.fit.trellis import Trellis
 from innvc.model.contexts import RESIDUAL_LIMIT
-from innvc.model.motion import in_quarters
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
 
 
@@ -21,7 +19,6 @@ class Rounding:
         latent: [G, C, H, W] in steps of the channels.
         weight: Bits a squared error of one step is worth, of the same shape.
         planes: Of the channels, for dependent quantisation; None is independent quantisation.
-        intra: The prior of low-pass frames.
         offsets: Step offsets [H, W] of the low-pass frame.
     """
 
@@ -30,7 +27,6 @@ class Rounding:
         latent: Tensor,
         weight: Tensor,
         planes: np.ndarray | None,
-        intra: ExactIntra | None,
         offsets: np.ndarray,
     ) -> None:
         # Steps of the positions, in those of the channels, [G, 1, H, W].
@@ -46,11 +42,6 @@ class Rounding:
         # What the first pass found: scale indexes, and values in steps less their means.
         self._seen = np.zeros((2, *latent.shape[1:]))
         self._trellis: Trellis | None = None
-        if intra is not None:
-            self._round_blocks = RateAwareRounding()
-            self._blocks = intra.layout.blocks(latent[0]).cpu()
-            self._block_weight = intra.layout.blocks(self._weight[0]).cpu()
-            self._block_step = torch.from_numpy(in_quarters(self._step[0, 0].cpu().numpy()))
 
     def __call__(
         self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
@@ -90,15 +81,6 @@ class Rounding:
             empty = coded >= zero
         mask: np.ndarray = worth_skipping(coded, zero, empty).cpu().numpy()
         return mask
-
-    def of_blocks(
-        self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
-    ) -> np.ndarray:
-        """Symbols of channels of some blocks of the low-pass frame."""
-        wanted = self._blocks[rows][:, i, j] - torch.from_numpy(mean) / 16
-        wanted = (wanted / self._block_step[i, j]).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        weight = self._block_weight[rows][:, i, j]
-        return self._symbols(wanted, torch.from_numpy(scale), weight, self._round_blocks)
 
     @staticmethod
     def _symbols(

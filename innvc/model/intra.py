@@ -97,6 +97,7 @@ class IntraPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = layout
+        self.frequencies = frequencies
         self.step_base = step_base
         channels, hidden, scales = layout.channels, *units
         groups = np.unique(group_keys(frequencies), return_inverse=True)[1]
