@@ -80,8 +80,8 @@ def encode(
         keyint: Frames from one packet that decodes alone to the next, at most.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, grid_context, intra, directions, motion,
-            prediction, step_offsets, dependent, post_filter, start:
+        mask, modulation, residual, base, coupling, context, grid_context, intra, directions,
+            motion, prediction, step_offsets, dependent, post_filter, start:
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.

@@ -27,7 +27,7 @@ from innvc.model.motion import (
     used,
     zero,
 )
-from innvc.model.subbands import low_counts
+from innvc.model.subbands import is_centred, low_counts
 
 LAYOUTS = {
     "gray": [0] * 4,
@@ -42,8 +42,10 @@ def random_motion(group: int, rows: int, columns: int, reach: int = 60, seed: in
     levels = []
     for frames, low in pairwise(low_counts(group)):
         mode = random.integers(0, 4, (frames - low, rows, columns)).astype(np.uint8)
-        if frames % 2 == 0:
+        if frames % 2 == 0 or is_centred(frames):
             mode[-1] %= AFTER  # the last frame has no reference after it
+        if is_centred(frames):
+            mode[0] &= AFTER  # and the first one none before it
         vector = random.integers(-reach, reach + 1, (len(mode), 2, 2, rows, columns))
         vector = (vector * used(mode)[:, :, None]).astype(np.int16)
         # Quarters with the vectors of cells around, and with their own.
@@ -77,7 +79,7 @@ def test_lifting_inverts_whatever_the_motion(layout, group):
 
 
 def test_no_motion_is_the_haar_transform():
-    for group in (8, 5):
+    for group in (8, 7, 5, 3):
         x = picture(group, 6, 2, 3).double()
         motion = MotionLifting(zero(group, 2, 3), planes_of(LAYOUTS["yuv420p"]))
         torch.testing.assert_close(lifting.forward(x, motion), lifting.forward(x))

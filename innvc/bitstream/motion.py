@@ -7,6 +7,7 @@ the right are known, for all frames of a lifting level at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from innvc.model.motion import (
     used,
     zero,
 )
-from innvc.model.subbands import low_counts
+from innvc.model.subbands import is_centred, low_counts
 
 TABLE_BITS = 6
 MODE_CLASSES = 2
@@ -62,7 +63,9 @@ Coder = Encoder | Decoder | _Collector
 
 def encode(motion: Motion) -> bytes:
     """Codes the motion of a packet of at least 2 frames; nothing where it is still."""
-    if not any(level.quarters.any() or (level.mode != BEFORE).any() for level in motion):
+    still = zero(1 + sum(len(level.mode) for level in motion), *motion[0].mode.shape[1:])
+    pairs = zip(motion, still, strict=True)
+    if not any(m.quarters.any() or (m.mode != s.mode).any() for m, s in pairs):
         return b""
     coder = Encoder()
     for part, classes, level, coarser in _parts(motion):
@@ -82,8 +85,11 @@ def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
     """
     motion = _decoded(data, zero(group, rows, columns))
     for frames, level in zip(low_counts(group), motion, strict=False):
-        if frames % 2 == 0 and np.isin(level.mode[-1], (AFTER, BOTH)).any():
+        centred = is_centred(frames)
+        if (centred or frames % 2 == 0) and np.isin(level.mode[-1], (AFTER, BOTH)).any():
             raise CorruptError("A cell refers to a frame after its group.")
+        if centred and np.isin(level.mode[0], (BEFORE, BOTH)).any():
+            raise CorruptError("A cell refers to a frame before its group.")
     return motion
 
 
@@ -107,20 +113,29 @@ def _decoded(data: bytes, motion: Motion) -> Motion:
     return motion
 
 
-Part = Callable[[Coder, np.ndarray, LevelMotion, LevelMotion | None, bool], None]
+@dataclass(frozen=True)
+class Coarser:
+    """The level before; `first` is 1 where it is centred, else 0."""
+
+    motion: LevelMotion
+    first: int
 
 
-def _parts(motion: Motion) -> Iterator[tuple[Part, int, LevelMotion, LevelMotion | None]]:
+Part = Callable[[Coder, np.ndarray, LevelMotion, Coarser | None, bool], None]
+
+
+def _parts(motion: Motion) -> Iterator[tuple[Part, int, LevelMotion, Coarser | None]]:
     """What is coded in turn, its classes, its level and the level before."""
     coarser = None
     for level in reversed(motion):
         yield _modes, MODE_CLASSES, level, coarser
         yield _vectors, VECTOR_CLASSES + QUARTER_CLASSES, level, coarser
-        coarser = level
+        # Only a step that keeps the middle one of three frames begins with two details.
+        coarser = Coarser(level, int(coarser is None and len(level.mode) == 2))
 
 
 def _modes(
-    coder: Coder, tables: np.ndarray, level: LevelMotion, _: LevelMotion | None, given: bool
+    coder: Coder, tables: np.ndarray, level: LevelMotion, _: Coarser | None, given: bool
 ) -> None:
     """Codes, or decodes into, the modes [P, rows, columns]."""
     mode = level.mode
@@ -137,18 +152,19 @@ def _modes(
             mode[:, i, j] = _ORDER[left, _PLACE[coded].reshape(left.shape)]
 
 
-def _halves_of(coarser: LevelMotion | None, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _halves_of(coarser: Coarser | None, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors [P, 2, 2, rows, columns] that go half as far as those a level coarser, and where.
 
-    Detail frame p lies between the coarser level's frame p // 2 and that frame's reference p % 2.
+    Detail frame p lies between the coarser level's frame p // 2 and that frame's reference p % 2;
+    where that level is centred it is the same for p + 1.
     """
     found, there = np.zeros_like(like, np.int32), np.zeros((len(like), *like.shape[3:]), bool)
     if coarser is None:
         return found, there
-    uses = used(coarser.mode)
-    for p in range(min(len(like), 2 * len(coarser.mode))):
-        q, own = divmod(p, 2)
-        far = np.where(uses[q, own], coarser.vector[q, own], -coarser.vector[q, 1 - own])
+    vector, uses = coarser.motion.vector, used(coarser.motion.mode)
+    for p in range(min(len(like), 2 * len(uses) - coarser.first)):
+        q, own = divmod(p + coarser.first, 2)
+        far = np.where(uses[q, own], vector[q, own], -vector[q, 1 - own])
         near = np.sign(far) * ((abs(far.astype(np.int32)) + 1) // 2)
         found[p, own], found[p, 1 - own] = near, -near
         there[p] = uses[q].any(0)
@@ -156,7 +172,7 @@ def _halves_of(coarser: LevelMotion | None, like: np.ndarray) -> tuple[np.ndarra
 
 
 def _vectors(
-    coder: Coder, tables: np.ndarray, level: LevelMotion, coarser: LevelMotion | None, given: bool
+    coder: Coder, tables: np.ndarray, level: LevelMotion, coarser: Coarser | None, given: bool
 ) -> None:
     """Codes, or decodes into, the vectors [P, 2, 2, rows, columns], where the mode uses them.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 
 import torch
 from torch import Tensor
 
 from innvc.model.lifting import Lifting, interleaved
-from innvc.model.subbands import details, level_of, low_counts
-
-import os
+from innvc.model.subbands import details, low_counts
 
 ITERATIONS = int(os.environ.get("ITER", "3"))
 

@@ -29,9 +29,12 @@ from innvc.model.motion import (
     to_cells,
     used,
 )
-from innvc.model.subbands import low_counts
+from innvc.model.subbands import is_centred, low_counts
 
 MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
+# That noise of one of two details brings into three frames whose middle one is kept: both together
+# are as many octaves as the low-pass gains.
+CENTRED_ENERGY = torch.tensor([1.0, 3**-0.5, 3**-0.5, 1.0])
 UNLIKE_BITS = 6.0  # a guess, for each neighbour of another mode
 
 
@@ -171,6 +174,20 @@ class LevelMatcher:
                 cost[p, BOTH] += (joint_bits[0] + joint_bits[1]).numpy()
         return LevelSearch(alone, joint, cost)
 
+    def centred(self, low: Tensor, gain: float) -> LevelMotion:
+        """The motion from the middle one of three frames [3, C, H, W] to the others."""
+        middle = low[1:2]
+        first, last = (
+            self.search(middle, low[i : i + 1], gain, CENTRED_ENERGY).motion(0, 1, open_end=True)
+            for i in (0, 2)
+        )
+        mode = np.where(first.mode == BEFORE, AFTER, first.mode).astype(np.uint8)
+        return LevelMotion(
+            np.concatenate([mode, last.mode]),
+            np.concatenate([first.vector[:, ::-1], last.vector]),
+            np.concatenate([first.quarters[:, ::-1], last.quarters]),
+        )
+
     def _modes(self, a: Tensor, b: Tensor, vectors: Sequence[Tensor], gain: Tensor) -> np.ndarray:
         """Bits of each mode but those of the vectors, [4, rows, columns].
 
@@ -221,24 +238,37 @@ class GroupSearch:
         self.frames = frames
         self.planes = planes = matcher.planes
         self.levels: list[LevelSearch] = []
+        self._matcher = matcher
+        self._lows: list[Tensor] = []
+        self._centred: dict[tuple[int, int], LevelMotion] = {}
         low, gain, level = frames, 1.0, 1
         while len(low) > 1:
+            self._lows.append(low)
             a, b = low[0::2], low[1::2]
             found = matcher.search(a, b, gain)
             self.levels.append(found)
             chosen = found.motion(0, len(b), len(a) == len(b))
-            step = MotionLifting([chosen] * level, planes)
-            low = a + step.update(b - step.predict(a, level, len(b)), level, len(a))
+            low = lifting.low_of(a, b, MotionLifting([chosen] * level, planes), level)
             gain *= sqrt(2)
             level += 1
 
     def motion(self, start: int, size: int) -> Motion:
         """The motion of a part of the group that begins at a multiple of a larger power of two."""
-        levels = zip(self.levels, pairwise(low_counts(size)), strict=False)
-        return [
-            found.motion(start >> level, frames - low, frames % 2 == 0)
-            for level, (found, (frames, low)) in enumerate(levels, 1)
-        ]
+        motion = []
+        for level, (frames, low) in enumerate(pairwise(low_counts(size)), 1):
+            if is_centred(frames):
+                motion.append(self._of_three(start >> (level - 1), level))
+            else:
+                found = self.levels[level - 1]
+                motion.append(found.motion(start >> level, frames - low, frames % 2 == 0))
+        return motion
+
+    def _of_three(self, first: int, level: int) -> LevelMotion:
+        """The motion of a part of which three frames are left, from `first` on."""
+        if (first, level) not in self._centred:
+            low = self._lows[level - 1][first : first + 3]
+            self._centred[first, level] = self._matcher.centred(low, sqrt(2) ** (level - 1))
+        return self._centred[first, level]
 
     def lifted(self, start: int, size: int) -> Tensor:
         """Subband frames [size, C, H, W] of an aligned part."""

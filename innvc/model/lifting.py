@@ -1,7 +1,8 @@
 """Temporal lifting over a group of frames, in front of the backbone (design section 3).
 
 A group of G frames goes through levels of `h = b - predict(a)`, `l = a + update(h)` on its even
-frames a and odd frames b, until one frame is left; then each subband frame is scaled so that
+frames a and odd frames b, until one frame is left (of three, a is the middle one, and b are the two
+beside it); then each subband frame is scaled so that
 quantisation noise of one size in any of them does the same harm. Any `predict` and `update` keep it
 invertible. Without motion and for G = 2^k it is the orthonormal Haar transform; `model.motion` has
 the motion-compensated one. `model.subbands` has the order of the subband frames.
@@ -15,14 +16,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from innvc.model.subbands import details, low_counts
+from innvc.model.subbands import details, is_centred, low_counts
 
 
 class Lifting(Protocol):
     """The operators of one group."""
 
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:
-        """Prediction of the `count` odd frames from the even frames, as many or one more."""
+        """Prediction of the `count` odd frames from the even ones, as many or one more or less."""
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
         """What is added to the `count` even frames for the details of the odd frames."""
@@ -38,19 +39,26 @@ class Haar:
     """No motion: every odd frame is predicted by the even frame before it."""
 
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:
-        return a[:count]
+        return torch.cat([a, a])[:count]  # two from one, or each from its own
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        return self.returned(h / 2, level, count)
+        return self.returned(h / (2 if len(h) <= count else 3), level, count)
 
     def returned(self, b: Tensor, level: int, count: int) -> Tensor:
+        if len(b) > count:
+            return b.sum(0, keepdim=True)
         return torch.cat([b, torch.zeros_like(b[: count - len(b)])])
 
     def gains(self, subbands: Tensor) -> Tensor:
         group = len(subbands)
         levels = len(low_counts(group)) - 1
-        one = [torch.ones(len(details(group, level)), 1) for level in range(1, levels + 1)]
-        energy = synthesis_energy([(before, 0 * before) for before in one])
+        weights = []
+        for level in range(1, levels + 1):
+            before = torch.ones(len(details(group, level)), 1)
+            if is_centred(low_counts(group)[level - 1]):
+                before[0] = 0
+            weights.append((before, 1 - before))
+        energy = synthesis_energy(weights)
         return energy.sqrt().to(subbands).view(-1, *(1,) * (subbands.dim() - 1))
 
 
@@ -60,13 +68,18 @@ def forward(frames: Tensor, lifting: Lifting | None = None) -> Tensor:
     found = []
     low, level = frames, 1
     while len(low) > 1:
-        a, b = low[0::2], low[1::2]
+        a, b = split(low)
         h = b - lifting.predict(a, level, len(b))
         low = a + lifting.update(h, level, len(a))
         found.append(h)
         level += 1
     subbands = torch.cat([low, *reversed(found)])
     return subbands * lifting.gains(subbands)
+
+
+def low_of(a: Tensor, b: Tensor, lifting: Lifting, level: int) -> Tensor:
+    """What one level leaves of even frames a and odd frames b."""
+    return a + lifting.update(b - lifting.predict(a, level, len(b)), level, len(a))
 
 
 def inverse(subbands: Tensor, lifting: Lifting | None = None) -> Tensor:
@@ -89,16 +102,23 @@ def low_pass_transpose(frames: Tensor, lifting: Lifting) -> Tensor:
     """
     level = 1
     while len(frames) > 1:
-        even, odd = frames[0::2], frames[1::2]
+        even, odd = split(frames)
         frames = even + lifting.returned(odd, level, len(even))
         level += 1
     return frames
 
 
+def split(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Even and odd frames along the first axis; of three the middle one, and the others."""
+    first = int(is_centred(len(frames)))
+    return frames[first::2], frames[1 - first :: 2]
+
+
 def interleaved(a: Tensor, b: Tensor) -> Tensor:
-    """a_0, b_0, a_1, b_1 ... along the first axis; a may have one more."""
+    """The inverse of `split`."""
     result = a.new_empty(len(a) + len(b), *a.shape[1:])
-    result[0::2], result[1::2] = a, b
+    even, odd = split(result)
+    even[:], odd[:] = a, b
     return result
 
 
@@ -123,13 +143,19 @@ def synthesis_energy(weights: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         h, count = noise[places.start : places.stop], len(places)
         # A detail reaches the even frames that predict it.
         total, weight = torch.zeros_like(low), torch.zeros_like(low[:, :1])
-        total[:count] += before * h
-        weight[:count] += before
-        reached = min(count, len(low) - 1)
-        total[1 : 1 + reached] += (after * h)[:reached]
-        weight[1 : 1 + reached] += after[:reached]
+        centred = int(count > len(low))
+        pairs = [
+            (p, p + side - centred, (before, after)[side][p])
+            for p in range(count)
+            for side in range(2)
+            if 0 <= p + side - centred < len(low)
+        ]
+        for p, even, w in pairs:
+            total[even] += w * h[p]
+            weight[even] += w
         a = low - total / (1 + weight)
-        b = h + before * a[:count]
-        b[:reached] += after[:reached] * a[1 : 1 + reached]
+        b = h.clone()
+        for p, even, w in pairs:
+            b[p] += w * a[even]
         low = interleaved(a, b)
     return low.square().sum(0)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.model.lifting import synthesis_energy
-from innvc.model.subbands import low_counts
+from innvc.model.subbands import is_centred, low_counts
 
 CELL = 16  # luma samples
 QUARTER = 8
@@ -65,16 +65,18 @@ Motion = Sequence[LevelMotion]  # of lifting levels 1, 2 ... of a group
 
 
 def zero(group: int, rows: int, columns: int) -> list[LevelMotion]:
-    """No motion: every odd frame is predicted by the even frame before it."""
-    frames = [before - after for before, after in pairwise(low_counts(group))]
-    return [
-        LevelMotion(
-            np.full((p, rows, columns), BEFORE, np.uint8),
-            np.zeros((p, 2, 2, rows, columns), np.int16),
-            np.zeros((p, 2, 2, 2 * rows, 2 * columns), np.int16),
-        )
-        for p in frames
-    ]
+    """No motion: every odd frame is predicted by the even frame before it.
+
+    The first of three has none before it, and is predicted by the one after it.
+    """
+    motion = []
+    for frames, low in pairwise(low_counts(group)):
+        mode = np.full((frames - low, rows, columns), BEFORE, np.uint8)
+        if is_centred(frames):
+            mode[0] = AFTER
+        vector = np.zeros((len(mode), 2, 2, rows, columns), np.int16)
+        motion.append(LevelMotion(mode, vector, in_quarters(vector)))
+    return motion
 
 
 def used(mode: np.ndarray) -> np.ndarray:
@@ -243,24 +245,25 @@ class MotionLifting:
         self.planes = planes
 
     def _warps(
-        self, plane: Plane, like: Tensor, level: int, count: int
+        self, plane: Plane, like: Tensor, level: int, odd: int, even: int
     ) -> Iterator[tuple[int, int, Warp]]:
-        """(odd frame, even frame, warp) of each reference that the `count` odd frames use."""
+        """(odd frame, even frame, warp) of each reference that the odd frames use."""
         motion = self.motion[level - 1]
-        for frame in range(count):
+        first = -int(odd > even)  # the even frame before the first odd one
+        for frame in range(odd):
             mode = torch.from_numpy(in_quarters(motion.mode[frame])).long()
             for side in range(2):
                 weight = WEIGHTS[side][mode]
                 if weight.any():
                     vector = torch.from_numpy(motion.quarters[frame, side])
-                    yield frame, frame + side, Warp(vector, weight, plane, like)
+                    yield frame, first + frame + side, Warp(vector, weight, plane, like)
 
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:
-        prediction = torch.zeros_like(a[:count])
+        prediction = a.new_zeros(count, *a.shape[1:])
         for plane in self.planes:
             samples = plane.unpack(a)
-            predicted = torch.zeros_like(samples[:count])
-            for odd, even, warp in self._warps(plane, samples, level, count):
+            predicted = samples.new_zeros(count, *samples.shape[1:])
+            for odd, even, warp in self._warps(plane, samples, level, count, len(a)):
                 predicted[odd] += warp(samples[even])
             prediction[:, plane.channels] = plane.pack(predicted)
         return prediction
@@ -271,7 +274,7 @@ class MotionLifting:
             samples = plane.unpack(h)
             total = samples.new_zeros(count, *samples.shape[1:])
             weights = torch.zeros_like(total)
-            for odd, even, warp in self._warps(plane, samples, level, len(h)):
+            for odd, even, warp in self._warps(plane, samples, level, len(h), count):
                 total[even] += warp.adjoint(samples[odd])
                 weights[even] += warp.adjoint(torch.ones_like(samples[odd]))
             update[:, plane.channels] = plane.pack(total / (1 + weights.clamp(min=0)))
@@ -282,7 +285,7 @@ class MotionLifting:
         for plane in self.planes:
             samples = plane.unpack(b)
             total = samples.new_zeros(count, *samples.shape[1:])
-            for odd, even, warp in self._warps(plane, samples, level, len(b)):
+            for odd, even, warp in self._warps(plane, samples, level, len(b), count):
                 total[even] += warp.adjoint(samples[odd])
             returned[:, plane.channels] = plane.pack(total)
         return returned

@@ -1,7 +1,8 @@
 """The order of a group's subband frames, and which of them describe the same time.
 
 A group of 1 to 32 frames is halved level by level, the larger half first, until one frame is left:
-that is the low-pass, subband frame 0. The details follow from the coarsest level down to level 1.
+that is the low-pass, subband frame 0. Where three are left, the middle one is kept, so that none is
+far from it. The details follow from the coarsest level down to level 1.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ def low_counts(group: int) -> list[int]:
     """Frames that are left after 0, 1, 2 ... lifting levels, down to 1."""
     counts = [group]
     while counts[-1] > 1:
-        counts.append((counts[-1] + 1) // 2)
+        counts.append(1 if is_centred(counts[-1]) else (counts[-1] + 1) // 2)
     return counts
+
+
+def is_centred(frames: int) -> bool:
+    """Whether the last step of lifting keeps the middle one of the frames that are left."""
+    return frames == 3
 
 
 def details(group: int, level: int) -> range:
@@ -49,7 +55,10 @@ def span_of(subband: int, group: int) -> tuple[int, int]:
     level = level_of(subband, group)
     length = 1 << level
     position = subband - details(group, level).start
-    return position * length, min(group, (position + 1) * length)
+    first = position * length
+    if is_centred(low_counts(group)[level - 1]):
+        first //= 2  # the last one is the difference to the middle one
+    return first, min(group, (position + 1) * length)
 
 
 def time_of(subband: int, group: int, start: int, frames: int) -> float:
@@ -69,10 +78,11 @@ def parent_of(subband: int, group: int) -> int | None:
     if subband == 0:
         return None
     level = level_of(subband, group)
-    if level == len(low_counts(group)) - 1:
+    counts = low_counts(group)
+    if level == len(counts) - 1:
         return 0
     coarser = details(group, level + 1)
-    position = (subband - details(group, level).start) // 2
+    position = (subband - counts[level] + is_centred(counts[level])) // 2
     return coarser[min(position, len(coarser) - 1)]
 
 
