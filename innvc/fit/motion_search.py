@@ -248,7 +248,8 @@ class GroupSearch:
             found = matcher.search(a, b, gain)
             self.levels.append(found)
             chosen = found.motion(0, len(b), len(a) == len(b))
-            low = lifting.low_of(a, b, MotionLifting([chosen] * level, planes), level)
+            step = MotionLifting([chosen] * level, planes)
+            low = a + step.update(b - step.predict(a, level, len(b)), level, len(a))
             gain *= sqrt(2)
             level += 1
 

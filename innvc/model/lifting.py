@@ -77,11 +77,6 @@ def forward(frames: Tensor, lifting: Lifting | None = None) -> Tensor:
     return subbands * lifting.gains(subbands)
 
 
-def low_of(a: Tensor, b: Tensor, lifting: Lifting, level: int) -> Tensor:
-    """What one level leaves of even frames a and odd frames b."""
-    return a + lifting.update(b - lifting.predict(a, level, len(b)), level, len(a))
-
-
 def inverse(subbands: Tensor, lifting: Lifting | None = None) -> Tensor:
     """Subband frames [G, ...] back to frames [G, ...]."""
     lifting = lifting or Haar()
