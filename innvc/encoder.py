@@ -10,31 +10,25 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from innvc.bitstream import gains, motion, parameters, step_offsets
+from innvc.bitstream import motion, parameters
 from innvc.bitstream.header import HeaderRecord
-from innvc.bitstream.latent import code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.config import FitConfig
-from innvc.decoded import Picture
-from innvc.decoder import SegmentDecoder, layout_of, lifting_of, reproducible_arithmetic
-from innvc.fit import filter_gains, low_pass
-from innvc.fit.block_rounding import BlockRounding
+from innvc.decoder import layout_of, lifting_of, reproducible_arithmetic
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
-from innvc.fit.importance import importance, offsets_for
+from innvc.fit.importance import importance
 from innvc.fit.loop import Progress, fit
 from innvc.fit.low_pass import Lifted, LowPass
+from innvc.fit.low_pass import choose as choose_low_pass
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.fit.parameters import ParameterQuantiser
-from innvc.fit.rounding import Rounding
 from innvc.model import lifting
-from innvc.model.model import STEP_UNIT, InnvcModel, finest_step_base
+from innvc.model.model import InnvcModel
 from innvc.model.motion import CELL, planes_of
+from innvc.packet_encoder import PacketEncoder, Plan
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
-
-# What an error of a low-pass frame matters, for it is read to predict and to code others.
-CONTEXT_WORTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -92,27 +86,29 @@ class SegmentEncoder:
             pts=[f.pts for f in frames if f.pts is not None],
         )
         lifted = self._lifted()
-        self.low_pass = self._choose_low_pass(lifted)
-        self.importance: list[Tensor] | None = None
+        low_pass = self._choose_low_pass(lifted)
+        matters = None
         if header.model.step_offsets:
-            self.importance = importance(
+            matters = importance(
                 lifted,
-                self.low_pass,
+                low_pass,
                 lambda found: lifting_of(found, self.model.packed_planes),
                 self.model.stride,
                 settings.seed,
             )
+        plan = Plan(self.packed, self.groups, low_pass, matters)
+        self._coder = PacketEncoder(header, self.segment, plan, settings.lambda_, device)
         packets = [
             torch.cat([low.coded, group.subbands[1:].to(self.device)])
-            for low, group in zip(self.low_pass, self.groups, strict=True)
+            for low, group in zip(low_pass, self.groups, strict=True)
         ]
-        intra = [low.intra for low in self.low_pass]
+        intra = [low.intra for low in low_pass]
         # A transform that is not fitted is applied once.
         if self.fixed:
             packets = [self._latent(s, i) for s, i in zip(packets, intra, strict=True)]
         self._kept: tuple[ParameterRecord, list[PacketRecord]] | None = None
         stride = 1 if self.fixed else self.model.stride
-        predicted = [low.prediction is not None for low in self.low_pass]
+        predicted = [low.prediction is not None for low in low_pass]
         slices = header.model.field.grid_size[0] if header.model.field else 1
         self.data = SegmentData(packets, self.segment.keys, stride, intra, predicted, slices)
 
@@ -175,7 +171,7 @@ class SegmentEncoder:
         steps = model.steps(torch.zeros(1, dtype=torch.long, device=self.device))
         matcher = self._matcher() if header.model.prediction else None
         intra = model.intra is not None
-        return low_pass.choose(packets, lambda x: self._latent(x) / steps, matcher, intra)
+        return choose_low_pass(packets, lambda x: self._latent(x) / steps, matcher, intra)
 
     @torch.no_grad()
     def _latent(self, frames: Tensor, intra: bool = False) -> Tensor:
@@ -247,7 +243,7 @@ class SegmentEncoder:
         """The parameters with which bits and distortion cost least; keeps their packets."""
         costs = []
         for record in records:
-            coded = list(self._coded(record))
+            coded = list(self._coder.code(record))
             size = sum(map(len, (record.side, record.grid, record.weights)))
             size += sum(len(packet.data) for packet, _ in coded)
             costs.append((8 * size + sum(error for _, error in coded), record, coded))
@@ -260,95 +256,5 @@ class SegmentEncoder:
         if self._kept is not None and self._kept[0] is record:
             yield from self._kept[1]
             return
-        for packet, _ in self._coded(record):
+        for packet, _ in self._coder.code(record):
             yield packet
-
-    def _coded(self, record: ParameterRecord) -> Iterator[tuple[PacketRecord, float]]:
-        """The packets, and what the error of each one's latent is worth in bits."""
-        decoder = SegmentDecoder(self.header, self.segment, record, self.device)
-        low, references = None, None
-        for number, start in enumerate(self.segment.starts()):
-            coded, choice = self.groups[number].motion, self.low_pass[number]
-            group, intra = self.segment.sizes[number], choice.intra
-            frames = self.packed[start : start + group]
-            found = decoder.motion(coded, group)
-            predicted = decoder.prediction(choice.prediction, references)
-            latent = decoder.analyse(number, frames, found, intra, predicted).double()
-            weight = self._error_weight(decoder, number)
-            offsets = self._step_offsets(number)
-            planes = decoder.prior.symbols.planes
-            rounding = Rounding(latent, weight, planes, offsets)
-            of_blocks = None
-            if intra and decoder.intra is not None:
-                of_blocks = BlockRounding(decoder.intra, latent[0], weight[0], offsets)
-            packet = code_packet(
-                decoder.prior,
-                group,
-                decoder.size,
-                None if number in self.segment.keys else low,
-                intra=decoder.intra if intra else None,
-                predicted=predicted is not None,
-                grid=decoder.grid_context(number),
-                offsets=offsets,
-                choose=rounding,
-                choose_block=of_blocks,
-            )
-            low = packet.low
-            error = float((weight * (latent - packet.values / 16).square()).sum())
-            picture, leads = None, self._is_predicted(number + 1)
-            if leads or decoder.filter is not None:
-                picture = decoder.synthesis(number, packet.values, found, intra, predicted)
-            coded_packet = PacketRecord(
-                number=number,
-                symbols_crc=packet.checksums,
-                lengths=[[len(layer) for layer in layers] for layers in packet.coded],
-                data=b"".join(layer for layers in packet.coded for layer in layers),
-                motion=coded,
-                intra=intra,
-                gains=self._gains(decoder, picture, frames),
-                prediction=choice.prediction,
-                step_offsets=step_offsets.encode(offsets),
-            )
-            if leads and picture is not None:
-                last, own = Picture(picture.frames[-1:], picture.low), decoder.gains(coded_packet)
-                references = decoder.filtered(last, None if own is None else own[-1:]).references
-            yield coded_packet, error
-
-    def _step_offsets(self, number: int) -> np.ndarray:
-        if self.importance is None:
-            size = [n // self.model.stride for n in self.packed.shape[2:]]
-            return np.zeros(size, np.int32)
-        # Finer steps make larger symbols.
-        header = self.header
-        reserve = header.step_base - finest_step_base(header.model, layout_of(header.pix_fmt))
-        return offsets_for(self.importance[number], 4 * reserve // STEP_UNIT)
-
-    def _is_predicted(self, number: int) -> bool:
-        choices = self.low_pass[number : number + 1]
-        return any(choice.prediction is not None for choice in choices)
-
-    @torch.no_grad()
-    def _gains(self, decoder: SegmentDecoder, picture: Picture | None, frames: Tensor) -> bytes:
-        """Coded gains of the post-filter for a decoded packet of `frames`."""
-        if decoder.filter is None or picture is None:
-            return b""
-        size = -(-self.header.height // 2), -(-self.header.width // 2)
-        model = decoder.model
-        shares = dict(zip(model.planes.tolist(), model.error_shares().tolist(), strict=True))
-        weights = [self.settings.lambda_ * shares[plane] for plane in sorted(shares)]
-        found = filter_gains.choose(decoder.filter, picture.frames, frames, size, weights)
-        return gains.encode(found)
-
-    @torch.no_grad()
-    def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
-        """Bits that a squared error of one step is worth, [G, C, H, W]."""
-        group = self.segment.sizes[number]
-        levels = torch.cat([decoder.window(number, j).level for j in range(group)])
-        half = torch.zeros_like(levels, dtype=torch.bool)
-        half[0] = self.low_pass[number].intra
-        shares = decoder.model.error_shares()[:, None, None]
-        weight = self.settings.lambda_ * shares * decoder.model.steps(levels, half).square()
-        weight = weight.expand(-1, -1, *decoder.size).clone()
-        if self.importance is not None:
-            weight[0] *= CONTEXT_WORTH * self.importance[number].to(weight)
-        return weight

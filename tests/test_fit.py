@@ -164,10 +164,10 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
     return 8 * coded / (len(frames) * frames[0].planes[0].size) + 0.5 * distortion
 
 
-@pytest.mark.parametrize("dependent, ratio", [(False, 0.995), (True, 0.999)])
+@pytest.mark.parametrize("dependent, ratio", [(False, 0.995), (True, 0.998)])
 def test_fitting_lowers_rate_and_distortion_of_the_decoded_file(dependent, ratio):
     """Most in independent quantisation, which the fit sees."""
-    frames = crop(8)
+    frames = crop(16)
     fits = [msgspec.structs.replace(TABLES, steps=steps) for steps in (0, 40)]
     before, after = (cost(encoder(frames, fit, 0.5, None, dependent), frames) for fit in fits)
     assert after < ratio * before

@@ -420,23 +420,26 @@ def directional_means(channels):
     return found
 
 
+def read_flags(coder, counts, cells, classes):
+    """Section 10, "Skipped positions": flags of cells, by the counts [z, o] of their classes."""
+    flags, odds = {}, []
+    for number in classes:
+        zeros, ones = counts[number]
+        odds.append(min(max((2**32 * ones**2 // zeros**2).bit_length() - 1, 0), 63))
+    for level in sorted(set(odds)):
+        for cell, k in zip(cells, odds, strict=True):
+            if k == level:
+                flags[cell] = coder.flag(k)
+    for cell, number in zip(cells, classes, strict=True):
+        counts[number][flags[cell]] += 1
+    return flags
+
+
 def read_directions(coder, counts, there, n, rows, columns):
     """Section 15: the directions of a wavefront's blocks, into `there` (None is none)."""
 
     def step(blocks, number):
-        """Flags of blocks, by the class of each."""
-        classes, flags = [number(b) for b in blocks], {}
-        odds = []
-        for c in classes:
-            zeros, ones = counts[c]
-            odds.append(min(max((2**32 * ones**2 // zeros**2).bit_length() - 1, 0), 63))
-        for level in sorted(set(odds)):
-            for b, k in zip(blocks, odds, strict=True):
-                if k == level:
-                    flags[b] = coder.flag(k)
-        for b, c in zip(blocks, classes, strict=True):
-            counts[c][flags[b]] += 1
-        return flags
+        return read_flags(coder, counts, blocks, [number(b) for b in blocks])
 
     def left(b):
         return there[b[0], b[1] - 1]
@@ -586,17 +589,8 @@ def read_skips(coder, counts, parent, sibling):
             + 6 * sibling[r, k]
             for r, k in cells
         ]
-        odds = []
-        for number in classes:
-            zeros, ones = counts[number]
-            ratio = 2**32 * ones**2 // zeros**2
-            odds.append(min(max(ratio.bit_length() - 1, 0), 63))
-        for level in sorted(set(odds)):
-            for cell, k in zip(cells, odds, strict=True):
-                if k == level:
-                    flags[cell] = coder.flag(k)
-        for cell, number in zip(cells, classes, strict=True):
-            counts[number][flags[cell]] += 1
+        for cell, flag in read_flags(coder, counts, cells, classes).items():
+            flags[cell] = flag
     return flags
 
 

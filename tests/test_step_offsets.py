@@ -96,7 +96,7 @@ def test_importance():
 
 def test_files_with_and_without(tmp_path):
     """Bits and distortion of a moving clip are less with them."""
-    frames = read_frames(DATA / "street_cif.mkv", frames=(0, 6))
+    frames = read_frames(DATA / "street_cif.mkv", frames=(0, 4))
     source, costs = write_clip(tmp_path / "in.mkv", frames), []
     for name, options in (("with", ()), ("without", ("--no-step-offsets",))):
         file = tmp_path / f"{name}.innv"
@@ -104,7 +104,7 @@ def test_files_with_and_without(tmp_path):
         assert run.returncode == 0, run.stderr
         result = json.loads(run.stdout)
         error = 255**2 / 10 ** (result["psnr_611"] / 10)
-        costs.append(8 * result["bytes"] + 0.3 * error * 352 * 288 * 6)
+        costs.append(8 * result["bytes"] + 0.3 * error * 352 * 288 * 4)
         with Reader(file) as reader:
             header, segment = reader.header, reader.segment(0)
             packet = reader.packet(0, 0)
@@ -116,4 +116,4 @@ def test_files_with_and_without(tmp_path):
         info = json.loads(innvc("info", file, "--json").stdout)
         assert info["model"]["step_offsets"] == (name == "with")
         assert innvc("verify", file).returncode == 0
-    assert costs[0] < 0.997 * costs[1]
+    assert costs[0] < 0.995 * costs[1]

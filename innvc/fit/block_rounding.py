@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import tables
 from innvc.bitstream.directions import NONE
 from innvc.bitstream.intra import Blocks, ExactIntra
 from innvc.bitstream.step_offsets import steps_of
+from innvc.fit.symbol_costs import symbol_costs
 from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.motion import in_quarters
 from innvc.model.quantisation import SCALE_LEVELS, RateAwareRounding
 
 TRIED = 8  # directions of a block that are coded on trial
-TABLED = 256  # magnitudes of which costs are known; above, all cost the same
-
-
-@cache
-def costs() -> np.ndarray:
-    """[64 x TABLED] bits of magnitudes by scale index."""
-    rows = []
-    for bits in tables.bits()[:SCALE_LEVELS]:
-        half = bits[len(bits) // 2 :][:TABLED]
-        rows.append(np.pad(half, (0, TABLED - len(half)), mode="edge"))
-    return np.array(rows, np.float32).ravel()
-
-
-def symbol_costs(symbols: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Bits of symbols by scale index."""
-    place = scale.astype(np.int64) * TABLED + np.minimum(abs(symbols), TABLED - 1).astype(np.int64)
-    result: np.ndarray = costs()[place]
-    return result
 
 
 class BlockRounding:
@@ -85,7 +65,7 @@ class BlockRounding:
         i, j = blocks.i[inside], blocks.j[inside]
         step = self._step[i, j].numpy()
         index = np.floor(blocks.scale[:, inside] / 2**16).clip(0, SCALE_LEVELS - 1)
-        index = (index + blocks.offset[inside]).clip(0, SCALE_LEVELS - 1)
+        index = (index + blocks.offset[inside]).clip(0, SCALE_LEVELS - 1).astype(np.int32)
         total = bits.copy()
         for channels, means in self._intra.directions.predict_all(blocks.near[..., inside]):
             wanted = self._latent[channels][:, i, j].numpy() - means / step
@@ -94,7 +74,7 @@ class BlockRounding:
             nearest = np.floor(size + 0.5)
             best = np.float32(np.inf)
             for symbol in (nearest, np.maximum(nearest - 1, 0)):
-                found = symbol_costs(symbol, scale) + weight * (size - symbol) ** 2
+                found = symbol_costs(symbol.astype(np.int32), scale) + weight * (size - symbol) ** 2
                 best = np.minimum(best, found)
             total += best.sum(1)
         return np.argpartition(total, TRIED - 1, axis=0)[:TRIED]
@@ -111,7 +91,7 @@ class BlockRounding:
             wanted = self._latent[group][:, here.i, here.j].numpy()
             error = wanted - mean / self._step[here.i, here.j].numpy() - found
             weight = self._weight[group][:, here.i, here.j].numpy()
-            total += (symbol_costs(found, index) + weight * error**2).sum(0)
+            total += (symbol_costs(abs(found), index.astype(np.int32)) + weight * error**2).sum(0)
             return found
 
         first = self._intra.directed(here, direction)

@@ -5,15 +5,12 @@ The Viterbi algorithm over the states of `bitstream.dependent`.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from innvc.bitstream import tables
 from innvc.bitstream.dependent import NEXT
+from innvc.fit.symbol_costs import symbol_costs
 
 STATES = len(NEXT)
-TABLED = 256  # magnitudes of which costs are known; above, all cost the same
 # The two states that lead to each, and the parities of their symbols.
 _EDGES = [
     [(s, p) for s in range(STATES) for p in range(2) if NEXT[s, p] == t] for t in range(STATES)
@@ -22,16 +19,6 @@ BEFORE = np.array([[s for s, _ in edges] for edges in _EDGES]).T
 # Kinds of symbols, 2 x quantiser + parity: by state and parity, and of each of these edges.
 KINDS = np.array([[2 * (s & 1) + p for p in range(2)] for s in range(STATES)])
 KIND = np.array([[2 * (s & 1) + p for s, p in edges] for edges in _EDGES]).T
-
-
-@cache
-def costs() -> np.ndarray:
-    """[2, 64, TABLED] bits of magnitudes in quantisers 0 and 1 by scale index, float32."""
-    rows = []
-    for bits in tables.bits()[tables.LEVELS :]:
-        half = bits[len(bits) // 2 :][:TABLED]
-        rows.append(np.pad(half, (0, TABLED - len(half)), mode="edge"))
-    return np.array(rows, np.float32).reshape(2, tables.LEVELS, TABLED)
 
 
 def nearest(
@@ -49,7 +36,6 @@ def nearest(
         weight: Bits that a squared error of one step is worth.
         quantiser, parity: Of the symbols, 0 or 1.
     """
-    table = costs()[quantiser].ravel()
     shift = 0.5 * quantiser
     around = np.floor(x + shift).astype(np.int32)
     below = around - ((around ^ parity) & 1)
@@ -57,7 +43,7 @@ def nearest(
     for candidate in (below, below + 2, np.full_like(below, parity)):
         symbol = np.maximum(candidate, parity)
         error = x - np.where(symbol > 0, symbol - shift, 0)
-        bits = table[scale * TABLED + np.minimum(symbol, TABLED - 1)]
+        bits = symbol_costs(symbol, scale, 1 + quantiser)
         symbols.append(symbol)
         found.append(bits + weight * error * error)
     best = np.argmin(found, 0)[None]

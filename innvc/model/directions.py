@@ -7,6 +7,8 @@ a block.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from innvc.model.start import Frequencies
@@ -38,7 +40,7 @@ class Directions:
             channels = np.flatnonzero(frequencies.plane == plane)
             v, h = frequencies.vertical[channels], frequencies.horizontal[channels]
             if v.max() == h.max():
-                self.planes.append((channels, _integers(exact_matrices(v, h))))
+                self.planes.append((channels, _integers(tuple(v.tolist()), tuple(h.tolist()))))
 
     def predict(self, near: np.ndarray, direction: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Channels of each plane, and their means in sixteenths [n^2, P].
@@ -64,7 +66,9 @@ def _rounded(sums: np.ndarray) -> np.ndarray:
     return result
 
 
-def _integers(matrices: np.ndarray) -> np.ndarray:
+@cache
+def _integers(vertical: tuple[int, ...], horizontal: tuple[int, ...]) -> np.ndarray:
+    matrices = exact_matrices(np.array(vertical), np.array(horizontal))
     # Some elements are odd halves: the margin is far above the errors of float64.
     result: np.ndarray = np.floor(matrices * (1 << WEIGHT_BITS) + 0.5 + 2.0**-20)
     return result
