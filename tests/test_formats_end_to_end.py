@@ -23,7 +23,7 @@ def packets(monkeypatch):
         seen.append((options.get("data") is None, packet.values.clone(), packet.checksums))
         return packet
 
-    for module in ("innvc.encoder", "innvc.decoder"):
+    for module in ("innvc.packet_encoder", "innvc.decoder"):
         monkeypatch.setattr(f"{module}.code_packet", watched)
     return seen
 
