@@ -10,6 +10,7 @@ from test_entropy import RandomChooser, exact_of, model_of, stirred
 from test_format_document import NEXT as DOCUMENTED
 
 from innvc.bitstream import tables
+from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.dependent import NEXT, SymbolCoder, half_steps, in_steps
 from innvc.bitstream.latent import code_packet
@@ -42,9 +43,9 @@ def test_code(planes):
 
     def run(coder, given):
         symbol_coder = SymbolCoder(planes)
-        states = symbol_coder.start((width,))
+        states, adaptive = symbol_coder.start((width,)), AdaptiveTables(16)
         found = [
-            symbol_coder.code(coder, states, part, scale[part], given and given(part))
+            symbol_coder.code(coder, states, part, scale[part], given and given(part), adaptive)
             for part in parts
         ]
         both = [np.concatenate(results) for results in zip(*found, strict=True)]

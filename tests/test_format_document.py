@@ -3,6 +3,7 @@
 Plain integers of Python, no constriction and no network: sections 9 to 13.
 """
 
+import bisect
 import io
 import itertools
 import re
@@ -33,7 +34,6 @@ DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 BITS64 = (1 << 64) - 1
 LIMIT = (1 << 19) - 1
 TABLES = [[int(f) for f in table] for table in frequencies()]
-STARTS = [np.concatenate([[0], np.cumsum(table)]).tolist() for table in TABLES]
 
 
 class RangeDecoder:
@@ -41,9 +41,7 @@ class RangeDecoder:
 
     def __init__(self, data):
         data = bytes(data) + bytes(-len(data) % 4)
-        self.words = iter(
-            [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
-        )
+        self.words = iter([int.from_bytes(data[i : i + 4], "big") for i in range(0, len(data), 4)])
         self.lower, self.range = 0, BITS64
         self.point = self.word() << 32
         self.point |= self.word()
@@ -70,10 +68,11 @@ class RangeDecoder:
         width = 24 - bits
         return self.find(lambda t: (t >> width, t >> width << width, 1 << width)) if bits else 0
 
-    def entry(self, table):
+    def entry(self, frequencies):
         def position(t):
-            i = int(np.searchsorted(STARTS[table], t, "right")) - 1
-            return i, STARTS[table][i], TABLES[table][i]
+            starts = [0, *itertools.accumulate(frequencies)]
+            i = bisect.bisect_right(starts, t) - 1
+            return i, starts[i], frequencies[i]
 
         return self.find(position)
 
@@ -82,13 +81,16 @@ class RangeDecoder:
         zero = 2**24 - one
         return self.find(lambda t: (1, zero, one) if t >= zero else (0, 0, zero))
 
-    def call(self, indexes):
-        found = [0] * len(indexes)
-        for table in sorted(set(indexes)):
-            places = [i for i, index in enumerate(indexes) if index == table]
-            half = len(TABLES[table]) // 2 - 1
+    def call(self, keys, adaptive=None):
+        found = [0] * len(keys)
+        for key in sorted(set(keys)):
+            places = [i for i, other in enumerate(keys) if other == key]
+            table = TABLES[key % 192]
+            half = len(table) // 2 - 1
             for i in places:
-                found[i] = self.entry(table) - half
+                found[i] = self.entry(adaptive[key].now if adaptive else table) - half
+            if adaptive:
+                adaptive[key].count([found[i] + half for i in places])
             for i in places:
                 if found[i] == half + 1:
                     n = self.number(5)
@@ -96,6 +98,41 @@ class RangeDecoder:
                     size = (1 << n | self.number(n)) + half
                     found[i] = -size if negative else size
         return found
+
+
+class Adaptive(dict):
+    """Section 10, "Adaptive tables": a set of them."""
+
+    def __init__(self, w):
+        self.w = w
+
+    def __missing__(self, key):
+        self[key] = AdaptiveTable(TABLES[key % 192], self.w)
+        return self[key]
+
+    def __bool__(self):
+        return True
+
+
+class AdaptiveTable:
+    def __init__(self, table, w):
+        self.table, self.now, self.w = table, table, w
+        self.x, self.n, self.d = [0] * len(table), 0, w // 8
+
+    def count(self, entries):
+        for i in entries:
+            self.x[i] += 1
+        self.n += len(entries)
+        if self.n < self.d or len(self.table) > 256:
+            return
+        while self.n >= 2**15:
+            self.x = [x // 2 for x in self.x]
+            self.n = sum(self.x)
+        w, n = self.w, self.n
+        pairs = zip(self.table, self.x, strict=True)
+        self.now = [max(1, (w * f + 2**24 * x) // (w + n)) for f, x in pairs]
+        self.now[self.now.index(max(self.now))] += 2**24 - sum(self.now)
+        self.d = n + (w + n) // 8
 
 
 def step(index):
@@ -338,7 +375,7 @@ class Prior:
 NEXT = {0: (0, 2), 1: (5, 7), 2: (1, 3), 3: (6, 4), 4: (2, 0), 5: (4, 6), 6: (3, 1), 7: (7, 5)}
 
 
-def read_dependent(coder, tables, planes, states):
+def read_dependent(coder, adaptive, tables, planes, states):
     """Section 10, "Dependent quantisation": symbols and half steps [channel][position]."""
     rows, columns = len(tables), len(tables[0])
     symbols, half = np.zeros((2, rows, columns), dtype=object)
@@ -348,7 +385,7 @@ def read_dependent(coder, tables, planes, states):
         where = [(d, k) for d in now for k in range(columns)]
         odd = [states[planes[d]][k] % 2 for d, k in where]
         indexes = [int(tables[d][k]) + 64 * (1 + o) for (d, k), o in zip(where, odd, strict=True)]
-        for (d, k), o, q in zip(where, odd, coder.call(indexes), strict=True):
+        for (d, k), o, q in zip(where, odd, coder.call(indexes, adaptive), strict=True):
             symbols[d, k], half[d, k] = q, 2 * q - o * ((q > 0) - (q < 0))
             states[planes[d]][k] = NEXT[states[planes[d]][k]][q % 2]
     return symbols, half
@@ -514,6 +551,7 @@ class Intra:
         value, difference = np.zeros((2, count, rows, columns), dtype=object)
         beside = [(0, -1), (-1, 0), (-1, -1), (-1, 1)]
         found, counts = [], np.ones((7 + 32, 2), int).tolist()
+        adaptive = Adaptive(512)
         directions = self.seen = np.full((rows, columns), None)
         for n in range(2 * rows + columns):
             blocks = [(r, n - 2 * r) for r in range(rows) if 0 <= n - 2 * r < columns]
@@ -544,7 +582,7 @@ class Intra:
                         tables.append(min(max(index, 0), 63))
                         mean = m[d] + (sum(self.within[d, before] * delta) + 2**15) // 2**16
                         means.append(min(max(mean, -LIMIT), LIMIT))
-                symbols = coder.call(tables)
+                symbols = coder.call(tables, adaptive)
                 found += symbols
                 where = [(d, r, k, m[d]) for d in group for (r, k), (m, _) in
                          zip(blocks, given, strict=True)]  # fmt: skip
@@ -604,6 +642,7 @@ def decode_packet(
     while c[-1] > 1:
         c.append(1 if c[-1] == 3 else -(-c[-1] // 2))
     offsets = read_step_offsets(packet.step_offsets, *size)
+    adaptive = [Adaptive(256) for _ in layers]
     for j in range(count or packet.subbands):
         if j == 0 and packet.intra:
             coder = RangeDecoder(packet.layer_slice(0, 0))
@@ -663,11 +702,13 @@ def decode_packet(
                     if dependent:
                         of = [whole[0][d][0] for d in channels]
                         here = {p: state[places] for p, state in states.items()}
-                        symbols, half = read_dependent(coder, tables, of, here)
+                        symbols, half = read_dependent(coder, adaptive[k], tables, of, here)
                         for p, state in here.items():
                             states[p][places] = state
                     else:
-                        symbols = np.array(coder.call(tables.ravel().tolist()), dtype=object)
+                        symbols = np.array(
+                            coder.call(tables.ravel().tolist(), adaptive[k]), dtype=object
+                        )
                         half = 2 * symbols.reshape(tables.shape)
                     sums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), sums[k])
                     for i, (_, mean) in enumerate(given):

@@ -4,7 +4,7 @@ from math import floor, pi, sin, sqrt
 
 import numpy as np
 import pytest
-from test_format_document import RangeDecoder
+from test_format_document import Adaptive, RangeDecoder
 from test_motion import LAYOUTS, picture, random_motion
 
 from innvc.bitstream import motion as coding
@@ -37,11 +37,20 @@ def half_of(far, p, side, axis, i, j):
     return half if side == r else -half
 
 
+class ClassDecoder(RangeDecoder):
+    def __init__(self, data):
+        super().__init__(data)
+        self.tables = [self.number(6) for _ in range(21)]
+        self.adaptive = Adaptive(64)
+
+    def read(self, classes):
+        return self.call([192 * c + self.tables[c] for c in classes], self.adaptive)
+
+
 def decode_motion(data, group, rows, columns):
-    coder, levels, c = RangeDecoder(data), {}, low_frames(group)
+    coder, levels, c = ClassDecoder(data), {}, low_frames(group)
     for level in range(len(c) - 1, 0, -1):
         frames = range(c[level - 1] - c[level])
-        tables = [coder.number(6) for _ in range(2)]
         mode = [[[None] * columns for _ in range(rows)] for _ in frames]
         for cells in steps(rows, columns):
             lefts, classes = [], []
@@ -50,11 +59,10 @@ def decode_motion(data, group, rows, columns):
                     left = mode[p][i][j - 1] if j else mode[p][i - 1][j] if i else 1
                     lefts.append(left)
                     classes.append(int(i > 0 and mode[p][i - 1][j] != left))
-            symbols = iter(coder.call([tables[c] for c in classes]))
+            symbols = iter(coder.read(classes))
             for p in frames:
                 for i, j in cells:
                     mode[p][i][j] = MODES[lefts.pop(0)][[0, 1, -1, 2].index(next(symbols))]
-        tables = [coder.number(6) for _ in range(19)]
         far = levels.get(level + 1)
         vector = np.zeros((len(frames), 2, 2, rows, columns), int)
         quarters = np.zeros((len(frames), 2, 2, 2 * rows, 2 * columns), int)
@@ -79,12 +87,12 @@ def decode_motion(data, group, rows, columns):
                                 spread = max(abs(left - above), abs(left - third))
                                 if (half := half_of(far, p, side, axis, i, j)) is not None:
                                     spread = max(spread, abs(f[i, j] - half))
-                                number = sum(spread > limit for limit in (0, 2, 8))
+                                number = 2 + sum(spread > limit for limit in (0, 2, 8))
                                 if axis:
                                     number += 4 * sum(abs(first[p, i, j]) > n for n in (0, 3))
                                 classes.append(number)
                                 wanted.append((p, axis, i, j))
-                    found = coder.call([tables[c] for c in classes])
+                    found = coder.read(classes)
                     for (p, axis, i, j), symbol in zip(wanted, found, strict=True):
                         first[p, i, j] = symbol
                         field[p, axis, i, j] += symbol
@@ -95,12 +103,12 @@ def decode_motion(data, group, rows, columns):
                 for i, j in np.ndindex(rows, columns)
                 if WEIGHTS[mode[p][i][j]][side]
             ]
-            decode_quarters(coder, tables[12:], field, using, quarters[:, side])
+            decode_quarters(coder, field, using, quarters[:, side])
         levels[level] = np.array(mode), vector, quarters, int(c[level - 1] == 3)
     return levels
 
 
-def decode_quarters(coder, tables, field, using, quarters):
+def decode_quarters(coder, field, using, quarters):
     """Into quarters [P, 2, 2 rows, 2 columns]; `using` are the cells that use the reference."""
     rows, columns = field.shape[2:]
 
@@ -110,21 +118,21 @@ def decode_quarters(coder, tables, field, using, quarters):
     classes = []
     for p, i, j in using:
         around = [at(p, i, j - 1), at(p, i, j + 1), at(p, i - 1, j), at(p, i + 1, j)]
-        classes.append(int(any((v != at(p, i, j)).any() for v in around)))
-    flags = coder.call([tables[c] for c in classes])
+        classes.append(14 + any((v != at(p, i, j)).any() for v in around))
+    flags = coder.read(classes)
     divided = [cell for cell, flag in zip(using, flags, strict=True) if flag]
     for p, i, j in using:
         quarters[p, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = at(p, i, j)[:, None, None]
     places = [(p, i, j, y, x) for y in (0, 1) for x in (0, 1) for p, i, j in divided]
     own = []
-    for (p, i, j, y, x), symbol in zip(places, coder.call([tables[2]] * len(places)), strict=True):
+    for (p, i, j, y, x), symbol in zip(places, coder.read([16] * len(places)), strict=True):
         near = {0: (i, j), 1: (i, j + 2 * x - 1), -1: (i + 2 * y - 1, j), 2: (i, j)}[symbol]
         quarters[p, :, 2 * i + y, 2 * j + x] = at(p, *near)
         if symbol == 2:
             own.append((p, 2 * i + y, 2 * j + x))
-    vertical = coder.call([tables[3]] * len(own))
-    sizes = [4 + (v != 0) + (abs(v) > 3) for v in vertical]
-    horizontal = coder.call([tables[size] for size in sizes])
+    vertical = coder.read([17] * len(own))
+    classes = [18 + (v != 0) + (abs(v) > 3) for v in vertical]
+    horizontal = coder.read(classes)
     for (p, i, j), difference in zip(own, zip(vertical, horizontal, strict=True), strict=True):
         quarters[p, :, i, j] += difference
 

@@ -1,4 +1,4 @@
-"""The symbol coder: a range coder with frozen tables, one call for both directions.
+"""The symbol coder: a range coder with frozen or adaptive tables, one call for both directions.
 
 Everything that touches `constriction` is here. Symbols of one call are sorted by table (stable) and
 coded run by run; symbols outside a table's alphabet follow as escapes in Elias-gamma form.
@@ -13,6 +13,7 @@ import constriction
 import numpy as np
 
 from innvc.bitstream import tables
+from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.errors import CorruptError
 from innvc.model.parameter_layout import step_sizes
 
@@ -20,11 +21,27 @@ SYMBOL_LIMIT = 1 << 24  # of |symbol|
 _models: Any = constriction.stream.model
 
 
+def _model_of(frequencies: np.ndarray) -> Any:
+    # (f - 1) with perfect=False keeps our integer frequencies exactly (sum 2^24).
+    return _models.Categorical((frequencies.astype(np.int64) - 1).astype(np.float64), perfect=False)
+
+
 @cache
 def _table_model(index: int) -> Any:
-    # (f - 1) with perfect=False keeps our integer frequencies exactly (sum 2^24).
-    weights = (tables.frequencies()[index].astype(np.int64) - 1).astype(np.float64)
-    return _models.Categorical(weights, perfect=False)
+    return _model_of(tables.frequencies()[index])
+
+
+def _model(key: int, adaptive: AdaptiveTables | None) -> Any:
+    if adaptive is None:
+        return _table_model(key)
+    if key not in adaptive.models:
+        adaptive.models[key] = _model_of(adaptive.frequencies(key))
+    return adaptive.models[key]
+
+
+def _half(key: int) -> int:
+    """The largest symbol of a key's table."""
+    return len(tables.frequencies()[key % tables.COUNT]) // 2 - 1
 
 
 @cache
@@ -45,22 +62,32 @@ class Encoder:
 
     def __init__(self) -> None:
         self._coder = constriction.stream.queue.RangeEncoder()
-        self._empty = True
 
-    def code(self, scale: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
-        """Codes int symbols [n] under the tables `scale` (uint8 [n]); returns the symbols."""
+    def code(
+        self,
+        scale: np.ndarray,
+        symbols: np.ndarray | None,
+        adaptive: AdaptiveTables | None = None,
+    ) -> np.ndarray:
+        """Codes int symbols [n] under the tables `scale` [n]; returns the symbols.
+
+        Args:
+            adaptive: Takes `scale` as its keys, and learns from the symbols.
+        """
         assert symbols is not None
         order = np.argsort(scale, kind="stable")
-        counts = np.bincount(scale, minlength=tables.LEVELS)
+        counts = np.bincount(scale)
         values = symbols[order].astype(np.int64)
         position = 0
-        for index in np.flatnonzero(counts):
+        for index in np.flatnonzero(counts).tolist():
             run = values[position : position + counts[index]]
             position += counts[index]
-            half = len(tables.frequencies()[index]) // 2 - 1
+            half = _half(index)
             escaped = np.abs(run) > half
             shifted = np.where(escaped, 2 * half + 1, run + half).astype(np.int32)
-            self._coder.encode(shifted, _table_model(int(index)))
+            self._coder.encode(shifted, _model(index, adaptive))
+            if adaptive is not None:
+                adaptive.count(index, shifted)
             for value in run[escaped]:
                 self._escape(int(value), half)
         return symbols
@@ -94,9 +121,18 @@ class Encoder:
         return values
 
     def finish(self) -> bytes:
-        """The coded bytes, without trailing zeros (the decoder reads zeros past the end)."""
-        data: bytes = self._coder.get_compressed().astype("<u4").tobytes()
-        return data.rstrip(b"\0")
+        """The shortest bytes that decode to what was coded (missing ones are read as zeros)."""
+        low, high = (self._continued(entry) for entry in (0, (1 << 24) - 1))
+        length = next(i for i, (a, b) in enumerate(zip(low, high, strict=True)) if a != b) + 1
+        short = low.rstrip(b"\0")
+        return short if len(short) <= length else high[:length].rstrip(b"\0")
+
+    def _continued(self, entry: int) -> bytes:
+        """What would be the bytes if more was coded: near an end of the range that is left."""
+        coder = self._coder.clone()
+        coder.encode(np.array([entry, entry], np.int32), _uniform(24))
+        data: bytes = coder.get_compressed().astype(">u4").tobytes()
+        return data.ljust(4 * (self._coder.num_words() + 4), b"\0")
 
 
 class Decoder:
@@ -104,18 +140,26 @@ class Decoder:
 
     def __init__(self, data: bytes | memoryview) -> None:
         data = bytes(data)
-        words = np.frombuffer(data + b"\0" * (-len(data) % 4), "<u4").astype(np.uint32)
+        words = np.frombuffer(data + b"\0" * (-len(data) % 4), ">u4").astype(np.uint32)
         self._coder = constriction.stream.queue.RangeDecoder(words)
 
-    def code(self, scale: np.ndarray, symbols: np.ndarray | None = None) -> np.ndarray:
-        """Symbols [n] (int32) under the tables `scale` (uint8 [n])."""
+    def code(
+        self,
+        scale: np.ndarray,
+        symbols: np.ndarray | None = None,
+        adaptive: AdaptiveTables | None = None,
+    ) -> np.ndarray:
+        """Symbols [n] (int32) under the tables `scale` [n]; see `Encoder.code`."""
         order = np.argsort(scale, kind="stable")
-        counts = np.bincount(scale, minlength=tables.LEVELS)
+        counts = np.bincount(scale)
         values = np.empty(len(scale), dtype=np.int32)
         position = 0
-        for index in np.flatnonzero(counts):
-            half = len(tables.frequencies()[index]) // 2 - 1
-            run = self._decode(_table_model(int(index)), int(counts[index])) - half
+        for index in np.flatnonzero(counts).tolist():
+            half = _half(index)
+            entries = self._decode(_model(index, adaptive), int(counts[index]))
+            if adaptive is not None:
+                adaptive.count(index, entries)
+            run = entries - half
             if run.max() > half:
                 for i in np.flatnonzero(run > half):
                     run[i] = self._escape(half)

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from innvc.bitstream import tables
+from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 
 # Next state by the state and the symbol's parity; odd states have quantiser 1.
@@ -54,6 +55,7 @@ class SymbolCoder:
         rows: slice,
         scale: np.ndarray,
         symbols: np.ndarray | None,
+        adaptive: AdaptiveTables,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Codes or decodes symbols.
 
@@ -62,13 +64,15 @@ class SymbolCoder:
             rows: The channels.
             scale: Scale indexes [channels, n].
             symbols: [channels, n] to code; None decodes.
+            adaptive: Tables to code with.
 
         Returns:
             The symbols, and the half steps they stand for, [channels, n].
         """
         scale = scale.astype(np.uint8)
         if self.planes is None:
-            found = coder.code(scale.ravel(), None if symbols is None else symbols.ravel())
+            wanted = None if symbols is None else symbols.ravel()
+            found = coder.code(scale.ravel(), wanted, adaptive)
             found = found.reshape(scale.shape)
             return found, half_steps(found, 0)
         found = np.empty(scale.shape, np.int32)
@@ -78,7 +82,7 @@ class SymbolCoder:
             before = states[planes]
             table = scale[turn] + tables.LEVELS * (1 + (before & 1))
             wanted = None if symbols is None else symbols[turn].ravel()
-            found[turn] = coder.code(table.ravel(), wanted).reshape(table.shape)
+            found[turn] = coder.code(table.ravel(), wanted, adaptive).reshape(table.shape)
             half[turn] = half_steps(found[turn], (before & 1).astype(np.int32))
             states[planes] = NEXT[before, found[turn] & 1]
         return found, half

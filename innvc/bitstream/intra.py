@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.directions import NONE, DirectionCoder
 from innvc.bitstream.step_offsets import steps_of
@@ -21,6 +22,8 @@ from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, log_table
 from innvc.model.directions import Directions
 from innvc.model.intra import HIDDEN_LIMIT, NEIGHBOURS, SCALE_LIMIT, IntraPrior
 from innvc.model.quantisation import SCALE_LEVELS
+
+WEIGHT = 512  # of a table, in symbols
 
 # (channels, scale indexes, means [channels, P]) -> symbols (int32)
 Symbols = Callable[[slice, np.ndarray, np.ndarray], np.ndarray]
@@ -116,6 +119,7 @@ class ExactIntra:
         value = np.zeros((channels, rows + 1, columns + 2))
         residual = np.zeros_like(value)
         coded = DirectionCoder(rows, columns)
+        adaptive = AdaptiveTables(WEIGHT)
         found = []
         for i, j in wavefront(rows, columns):
             blocks = self._from_neighbours(value, residual, i, j, offsets[i // 2, j // 2])
@@ -133,7 +137,7 @@ class ExactIntra:
             ) -> np.ndarray:
                 wanted = None if choose is None else choose.symbols(group, i, j, index, mean)
                 given = None if wanted is None else wanted.ravel()
-                found.append(coder.code(index.astype(np.uint8).ravel(), given))
+                found.append(coder.code(index.astype(np.uint8).ravel(), given, adaptive))
                 return found[-1].reshape(mean.shape)
 
             here, difference = self.within(first, blocks.scale, blocks.offset, symbols)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.dependent import SymbolCoder, half_steps, in_steps
 from innvc.bitstream.intra import BlockChooser, ExactIntra
@@ -22,6 +23,8 @@ from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT, Context, second_half
 from innvc.model.prior import LatentPrior
 from innvc.model.quantisation import SCALE_LEVELS
+
+WEIGHT = 256  # of a table, in symbols
 
 
 class Chooser(Protocol):
@@ -128,6 +131,7 @@ def code_packet(
     done: list[Context] = []
     flags: list[np.ndarray] = []  # of skipped positions
     skips = SkipCoder()
+    adaptive = [AdaptiveTables(WEIGHT) for _ in exact.layers]
     coded: list[list[bytes]] = []
     layers = len(exact.layers) if data is None else len(data[0])
     checksums = [0] * layers
@@ -163,7 +167,7 @@ def code_packet(
         wanted = None
         if choose is not None and (exact.prior.config.skip or exact.symbols.planes is not None):
             # A first pass tells what each position costs.
-            list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None))
+            list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None, []))
             wanted = choose.skipped(j)
         if exact.prior.config.skip and layers:
             skip = skips.code(
@@ -175,7 +179,7 @@ def code_packet(
             checksums[0] = zlib.crc32(skip.tobytes(), checksums[0])
         flags.append(skip)
         chosen = None if choose is None else partial(choose, j)
-        for k, symbols in _code_frame(exact, frame, current, skip, chosen, coders):
+        for k, symbols in _code_frame(exact, frame, current, skip, chosen, coders, adaptive):
             checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
         coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
         done.append(current)
@@ -204,12 +208,14 @@ def _code_frame(
     skip: np.ndarray,
     choose: Callable[[slice, Tensor, Tensor, Tensor], np.ndarray] | None,
     coders: Sequence[Encoder | Decoder] | None,
+    adaptive: Sequence[AdaptiveTables],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Codes or decodes a subband frame into `current`, and gives each call's layer and symbols.
 
     Args:
         skip: Positions [H, W] without symbols: all are zero.
         coders: Of each layer; None only chooses, in independent quantisation.
+        adaptive: Tables of each layer.
     """
     kept = torch.from_numpy(~skip).to(exact.device)
     states = exact.symbols.start(skip.shape)
@@ -230,7 +236,9 @@ def _code_frame(
                     half = half_steps(wanted, 0)
                 else:
                     index, path = scale[0][:, here].cpu().numpy(), states[:, chosen]
-                    symbols, half = exact.symbols.code(coders[k], path, rows, index, wanted)
+                    symbols, half = exact.symbols.code(
+                        coders[k], path, rows, index, wanted, adaptive[k]
+                    )
                     states[:, chosen] = path
                     yield k, symbols
                 value = torch.from_numpy(in_steps(half, frame.step[chosen])).to(mean)

@@ -6,11 +6,12 @@ the right are known, for all frames of a lifting level at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from innvc.bitstream import tables
+from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.vectors import best_table
 from innvc.bitstream.wavefront import wavefront
@@ -29,9 +30,9 @@ from innvc.model.motion import (
 from innvc.model.subbands import is_centred, low_counts
 
 TABLE_BITS = 6
-MODE_CLASSES = 2
-VECTOR_CLASSES = 12
-QUARTER_CLASSES = 7  # whether a cell is divided: 2; whose vector: 1; own vectors: 4
+WEIGHT = 64  # of a table, in symbols
+# First class of each kind of symbol.
+MODES, VECTORS, DIVISIONS, CHOICES, OWN_VECTORS, CLASSES = 0, 2, 14, 16, 17, 21
 CLASS_LIMITS = (0, 2, 8)  # of the spread of what could predict a vector
 SECOND_LIMITS = (0, 3)  # of the vertical difference, for the class of the horizontal one
 # Modes from likely to unlikely, by the mode that is expected: symbols 0, 1, -1, 2.
@@ -43,22 +44,40 @@ OWN = 3  # a quarter's vector that is neither the cell's nor a neighbour's
 
 
 class _Collector:
-    """Stands in for the coder in a first pass: what is coded under each class."""
+    """Stands in for the coder in a first pass: what is coded of each class."""
 
-    def __init__(self, classes: int) -> None:
-        self.symbols: list[list[np.ndarray]] = [[] for _ in range(classes)]
+    def __init__(self) -> None:
+        self._symbols: list[list[np.ndarray]] = [[] for _ in range(CLASSES)]
 
-    def code(self, scale: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+    def code(self, classes: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         assert symbols is not None
-        for number, collected in enumerate(self.symbols):
-            collected.append(symbols[scale == number])
+        for number in np.unique(classes):
+            self._symbols[number].append(symbols[classes == number])
         return symbols
 
     def tables(self) -> np.ndarray:
-        return np.array([best_table(np.concatenate(s))[0] for s in self.symbols], np.uint8)
+        """The best table of each class."""
+        none = np.zeros(0, np.int64)
+        return np.array([best_table(np.concatenate([none, *s]))[0] for s in self._symbols])
 
 
-Coder = Encoder | Decoder | _Collector
+class _ClassCoder:
+    """Codes or decodes symbols by their classes.
+
+    Args:
+        first: Table of each class to begin with.
+    """
+
+    def __init__(self, coder: Encoder | Decoder, first: np.ndarray) -> None:
+        self._coder = coder
+        self._keys = first.astype(np.int64) + tables.COUNT * np.arange(CLASSES)
+        self._adaptive = AdaptiveTables(WEIGHT)
+
+    def code(self, classes: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        return self._coder.code(self._keys[classes], symbols, self._adaptive)
+
+
+Coder = _ClassCoder | _Collector
 
 
 def encode(motion: Motion) -> bytes:
@@ -67,13 +86,10 @@ def encode(motion: Motion) -> bytes:
     pairs = zip(motion, still, strict=True)
     if not any(m.quarters.any() or (m.mode != s.mode).any() for m, s in pairs):
         return b""
-    coder = Encoder()
-    for part, classes, level, coarser in _parts(motion):
-        first = _Collector(classes)
-        part(first, np.arange(classes, dtype=np.uint8), level, coarser, True)
-        tables = first.tables()
-        coder.integers(TABLE_BITS, tables)
-        part(coder, tables, level, coarser, True)
+    collector, coder = _Collector(), Encoder()
+    _code(collector, motion, True)
+    first = coder.integers(TABLE_BITS, collector.tables())
+    _code(_ClassCoder(coder, first), motion, True)
     return coder.finish()
 
 
@@ -107,9 +123,7 @@ def _decoded(data: bytes, motion: Motion) -> Motion:
     if not data:
         return motion
     coder = Decoder(data)
-    for part, classes, level, coarser in _parts(motion):
-        tables = coder.integers(TABLE_BITS, classes).astype(np.uint8)
-        part(coder, tables, level, coarser, False)
+    _code(_ClassCoder(coder, coder.integers(TABLE_BITS, CLASSES)), motion, False)
     return motion
 
 
@@ -121,31 +135,26 @@ class Coarser:
     first: int
 
 
-Part = Callable[[Coder, np.ndarray, LevelMotion, Coarser | None, bool], None]
-
-
-def _parts(motion: Motion) -> Iterator[tuple[Part, int, LevelMotion, Coarser | None]]:
-    """What is coded in turn, its classes, its level and the level before."""
+def _code(coder: Coder, motion: Motion, given: bool) -> None:
+    """Codes, or decodes into, all levels, the coarsest first."""
     coarser = None
     for level in reversed(motion):
-        yield _modes, MODE_CLASSES, level, coarser
-        yield _vectors, VECTOR_CLASSES + QUARTER_CLASSES, level, coarser
+        _modes(coder, level, given)
+        _vectors(coder, level, coarser, given)
         # Only a step that keeps the middle one of three frames begins with two details.
         coarser = Coarser(level, int(coarser is None and len(level.mode) == 2))
 
 
-def _modes(
-    coder: Coder, tables: np.ndarray, level: LevelMotion, _: Coarser | None, given: bool
-) -> None:
+def _modes(coder: Coder, level: LevelMotion, given: bool) -> None:
     """Codes, or decodes into, the modes [P, rows, columns]."""
     mode = level.mode
     for i, j in wavefront(*mode.shape[1:]):
         left = np.where(j > 0, mode[:, i, j - 1], BEFORE)
         left = np.where((j == 0) & (i > 0), mode[:, i - 1, j], left)
         above = np.where(i > 0, mode[:, i - 1, j], left)
-        scale = tables[(left != above).astype(np.intp)].ravel()
+        classes = MODES + (left != above).ravel()
         symbols = _SYMBOL[_RANK[left, mode[:, i, j]]].ravel() if given else None
-        coded = coder.code(scale, symbols)
+        coded = coder.code(classes, symbols)
         if not given:
             if np.any((coded < -1) | (coded > 2)):
                 raise CorruptError("A cell's mode is out of range.")
@@ -171,9 +180,7 @@ def _halves_of(coarser: Coarser | None, like: np.ndarray) -> tuple[np.ndarray, n
     return found, there
 
 
-def _vectors(
-    coder: Coder, tables: np.ndarray, level: LevelMotion, coarser: Coarser | None, given: bool
-) -> None:
+def _vectors(coder: Coder, level: LevelMotion, coarser: Coarser | None, given: bool) -> None:
     """Codes, or decodes into, the vectors [P, 2, 2, rows, columns], where the mode uses them.
 
     A vector is predicted by the median of three neighbours; the vector after, where both are
@@ -197,7 +204,7 @@ def _vectors(
             predicted = np.median(np.stack([left, above, third]), axis=0).astype(np.int32)
             spread = np.maximum(abs(left - above), abs(left - third))
             beyond = abs(predicted - expected[:, side][:, :, i, j]) * told[:, None, i, j]
-            classes = np.digitize(np.maximum(spread, beyond), CLASS_LIMITS, right=True)
+            classes = VECTORS + np.digitize(np.maximum(spread, beyond), CLASS_LIMITS, right=True)
             here = there[:, i, j]
             difference = np.zeros_like(predicted)
             for axis in range(2):
@@ -205,8 +212,8 @@ def _vectors(
                     size = np.digitize(abs(difference[:, 0]), SECOND_LIMITS, right=True)
                     classes[:, 1] += (1 + len(CLASS_LIMITS)) * size
                 known = vector[:, side, axis, i, j] - predicted[:, axis]
-                scale = tables[classes[:, axis][here]]
-                difference[:, axis][here] = coder.code(scale, known[here] if given else None)
+                wanted = known[here] if given else None
+                difference[:, axis][here] = coder.code(classes[:, axis][here], wanted)
             found = predicted + difference
             if np.abs(found).max(initial=0) > VECTOR_LIMIT:
                 raise CorruptError("A motion vector is out of range.")
@@ -214,17 +221,13 @@ def _vectors(
             if not given:
                 vector[:, side][:, :, i, j] = np.where(here[:, None], found, 0)
         quarters = level.quarters[:, side] if given else None
-        found = _quarters(coder, tables[VECTOR_CLASSES:], field, there, quarters)
+        found = _quarters(coder, field, there, quarters)
         if not given:
             level.quarters[:, side] = np.where(in_quarters(there[:, None]), found, 0)
 
 
 def _quarters(
-    coder: Coder,
-    tables: np.ndarray,
-    cells: np.ndarray,
-    there: np.ndarray,
-    quarters: np.ndarray | None,
+    coder: Coder, cells: np.ndarray, there: np.ndarray, quarters: np.ndarray | None
 ) -> np.ndarray:
     """Codes (`quarters`) or decodes the vectors of the quarters of cells, [P, 2, 2 R, 2 C].
 
@@ -250,7 +253,7 @@ def _quarters(
     if quarters is not None:
         known = np.stack([quarters[:, :, y::2, x::2] for y in range(2) for x in range(2)])
     flags = None if known is None else (known != cells).any((0, 2))[there].astype(np.int32)
-    flags = coder.code(tables[varied[there].astype(np.intp)], flags)
+    flags = coder.code(DIVISIONS + varied[there], flags)
     if np.any((flags < 0) | (flags > 1)):
         raise CorruptError("Whether a cell is divided is out of range.")
     divided = np.zeros_like(there)
@@ -262,7 +265,7 @@ def _quarters(
         alike = (known == choices).all(3)
         chosen = np.where(alike.any(0), alike.argmax(0), OWN)
         symbols = _SYMBOL[chosen[divided]]
-    coded = coder.code(np.full(divided.sum(), tables[2]), symbols)
+    coded = coder.code(np.full(divided.sum(), CHOICES), symbols)
     if np.any((coded < -1) | (coded > 2)):
         raise CorruptError("The choice of a vector is out of range.")
     choice = np.zeros(divided.shape, np.intp)
@@ -270,13 +273,13 @@ def _quarters(
 
     own = choice == OWN
     found = np.take_along_axis(choices, choice[None, :, :, None] % OWN, 0)[0].astype(np.int32)
-    size = np.zeros(own.sum(), np.intp)
+    classes = np.full(own.sum(), OWN_VECTORS)
     for axis in range(2):
         here = found[:, :, axis]
         wanted = None if known is None else (known[:, :, axis] - here)[own]
-        difference = coder.code(tables[3 + size], wanted)
+        difference = coder.code(classes, wanted)
         here[own] += difference
-        size = 1 + np.digitize(abs(difference), SECOND_LIMITS, right=True)
+        classes = OWN_VECTORS + 1 + np.digitize(abs(difference), SECOND_LIMITS, right=True)
     if np.abs(found).max(initial=0) > VECTOR_LIMIT:
         raise CorruptError("A motion vector is out of range.")
     rows, columns = (2 * n for n in cells.shape[2:])

@@ -13,6 +13,8 @@ from innvc.errors import InnvcError
 SHA256 = "5c555659238682e54fe816ec6d2cfe64295c6e4a0ac4c11d1968f5da54da8176"
 LEVELS = 64
 KINDS = 3  # independent quantisation; quantisers 0 and 1 of the dependent one
+COUNT = KINDS * LEVELS
+PRECISION = 24  # bits of the frequencies' sum
 
 
 @cache
@@ -26,11 +28,11 @@ def frequencies() -> tuple[np.ndarray, ...]:
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise InnvcError("The installed CDF tables are damaged.", "Install innvc again.")
     words = np.frombuffer(data, "<u4")
-    ends = np.cumsum(words[: KINDS * LEVELS])
-    return tuple(np.split(words[KINDS * LEVELS :], ends[:-1].astype(np.int64)))
+    ends = np.cumsum(words[:COUNT])
+    return tuple(np.split(words[COUNT:], ends[:-1].astype(np.int64)))
 
 
 @cache
 def bits() -> tuple[np.ndarray, ...]:
     """Cost in bits of symbols -K..K in each table (encoder decisions only)."""
-    return tuple(24 - np.log2(f[:-1].astype(np.float64)) for f in frequencies())
+    return tuple(PRECISION - np.log2(f[:-1].astype(np.float64)) for f in frequencies())
