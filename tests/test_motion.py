@@ -139,8 +139,8 @@ def test_search_finds_a_pan_and_a_still_picture():
     planes = planes_of(LAYOUTS["gray"])
     found = GroupSearch(planes[0].pack(luma), LevelMatcher(planes, [2.0])).motion(0, 4)
     inner = found[0].vector[0, 0, :, 1:-1, 1:-2]
-    assert (inner[0] == 0).all() and (inner[1] == 24).all()  # 6 samples, in quarters
-    assert (found[1].vector[0, 0, 1, 1:-1, 1:-2] == 48).all()
+    assert (inner[0] == 0).all() and (inner[1] == 48).all()  # 6 samples, in eighths
+    assert (found[1].vector[0, 0, 1, 1:-1, 1:-2] == 96).all()
     still = planes[0].pack(luma[:1].expand(4, -1, -1))
     still = GroupSearch(still, LevelMatcher(planes, [2.0]))
     assert not any(level.quarters.any() for level in still.motion(0, 4))
@@ -161,10 +161,13 @@ def test_coded_motion_comes_back(reach):
         (16, 5, 6),
     ):
         motion = random_motion(group, rows, columns, reach, seed=group)
-        found = coding.decode(coding.encode(motion), group, rows, columns)
-        for a, b in zip(motion, found, strict=True):
-            assert np.array_equal(a.mode, b.mode) and np.array_equal(a.vector, b.vector)
-            assert np.array_equal(a.quarters, b.quarters)
+        quarters = [LevelMotion(m.mode, 2 * m.vector, 2 * m.quarters) for m in motion]
+        for wanted in (motion, quarters):
+            found = coding.decode(coding.encode(wanted), group, rows, columns)
+            for a, b in zip(wanted, found, strict=True):
+                assert np.array_equal(a.mode, b.mode) and np.array_equal(a.vector, b.vector)
+                assert np.array_equal(a.quarters, b.quarters)
+        assert abs(len(coding.encode(quarters)) - len(coding.encode(motion))) <= 1
     assert coding.encode(zero(8, 3, 4)) == b""
 
 
@@ -182,8 +185,8 @@ def test_damaged_motion_is_an_error_or_valid_motion():
             refused += 1
             continue
         for level in motion:
-            assert level.mode.max() <= BOTH and np.abs(level.vector).max() <= VECTOR_LIMIT
-            assert np.abs(level.quarters).max() <= VECTOR_LIMIT
+            assert level.mode.max() <= BOTH and np.abs(level.vector).max() <= 2 * VECTOR_LIMIT
+            assert np.abs(level.quarters).max() <= 2 * VECTOR_LIMIT
             assert not np.isin(level.mode[-1], (AFTER, BOTH)).any()
     assert refused > 30
 

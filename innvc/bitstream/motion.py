@@ -86,7 +86,12 @@ def encode(motion: Motion) -> bytes:
     pairs = zip(motion, still, strict=True)
     if not any(m.quarters.any() or (m.mode != s.mode).any() for m, s in pairs):
         return b""
+    fine = any((v & 1).any() for m in motion for v in (m.vector, m.quarters))
+    motion = (
+        motion if fine else [LevelMotion(m.mode, m.vector // 2, m.quarters // 2) for m in motion]
+    )
     collector, coder = _Collector(), Encoder()
+    coder.integers(1, np.array([fine]))
     _code(collector, motion, True)
     first = coder.integers(TABLE_BITS, collector.tables())
     _code(_ClassCoder(coder, first), motion, True)
@@ -123,8 +128,11 @@ def _decoded(data: bytes, motion: Motion) -> Motion:
     if not data:
         return motion
     coder = Decoder(data)
+    fine = coder.integers(1, 1).any()
     _code(_ClassCoder(coder, coder.integers(TABLE_BITS, CLASSES)), motion, False)
-    return motion
+    if fine:
+        return motion
+    return [LevelMotion(m.mode, 2 * m.vector, 2 * m.quarters) for m in motion]
 
 
 @dataclass(frozen=True)

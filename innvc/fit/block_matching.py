@@ -25,12 +25,16 @@ class Search:
 
     Args:
         rate: Difference that one bit of a vector is worth.
+        unit: Vectors are multiples of it: 1 or 2 eighths of a sample.
     """
 
     size = CELL
 
-    def __init__(self, target: Tensor, reference: Tensor, plane: Plane, rate: float) -> None:
+    def __init__(
+        self, target: Tensor, reference: Tensor, plane: Plane, rate: float, unit: int
+    ) -> None:
         self.target, self.reference, self.plane, self.rate = target, reference, plane, rate
+        self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
         self._parts: Tensor | None = None
         self.vector = torch.zeros(2, self.rows, self.columns, dtype=torch.long)
@@ -56,7 +60,7 @@ class Search:
         padded = F.pad(self.vector[None].float(), (1, 1, 1, 1), mode="replicate")[0]
         near = torch.stack([padded[:, 1:-1, :-2], padded[:, :-2, 1:-1], padded[:, :-2, 2:]])
         predicted = near.median(0).values
-        return (1 + 2 * torch.log2(1 + (vector - predicted).abs())).sum(0)
+        return (1 + 2 * torch.log2(1 + (vector - predicted).abs() / self.unit)).sum(0)
 
     def _try(self, vector: Tensor) -> None:
         vector = vector.clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
@@ -81,15 +85,20 @@ class Search:
         shifts = torch.tensor(offsets)
         wide = F.avg_pool2d(F.pad(cells[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
         for cost in (cells, wide):
-            yield (shifts[cost.argmin(0)] * 16).permute(2, 0, 1)
-        whole = shifts[cells.mean((1, 2)).argmin()] * 16
+            yield (shifts[cost.argmin(0)] * 32).permute(2, 0, 1)
+        whole = shifts[cells.mean((1, 2)).argmin()] * 32
         yield whole[:, None, None].expand(2, self.rows, self.columns)
 
     def _neighbours(self) -> None:
         for axis, shift in ((1, 1), (1, -1), (2, 1), (2, -1)):
             self._try(torch.roll(self.vector, shift, axis))
 
-    def _refine(self, step: int) -> None:
+    def _refine(self, *steps: int) -> None:
+        for step in steps:
+            if step >= self.unit:
+                self._around(step)
+
+    def _around(self, step: int) -> None:
         centre = self.vector
         for dy in (-step, 0, step):
             for dx in (-step, 0, step):
@@ -97,27 +106,24 @@ class Search:
                     self._try(centre + torch.tensor([dy, dx])[:, None, None])
 
     def run(self) -> Tensor:
-        """Vectors [2, rows, columns] in quarter samples."""
+        """Vectors [2, rows, columns] in eighths of a sample."""
         for vector in self._coarse():
             self._try(vector)
         self.cost = self._cost(self.vector)
-        self._refine(8)
+        self._refine(16)
         self._neighbours()
-        for step in (4, 2, 1):
-            self._refine(step)
+        self._refine(8, 4, 2, 1)
         for _ in range(2):
             self.cost = self._cost(self.vector)
             self._neighbours()
-            self._refine(4)
-            self._refine(1)
+            self._refine(8, self.unit)
         return self.vector
 
     def around(self, vector: Tensor) -> Tensor:
         """The best vectors within a sample of the given ones."""
         self.vector = vector
         self.cost = self._cost(vector)
-        for step in (2, 1):
-            self._refine(step)
+        self._refine(4, 2, 1)
         return self.vector
 
 
@@ -131,7 +137,13 @@ class QuarterSearch(Search):
     size = QUARTER
 
     def __init__(
-        self, target: Tensor, reference: Tensor, plane: Plane, rate: float, cells: Tensor
+        self,
+        target: Tensor,
+        reference: Tensor,
+        plane: Plane,
+        rate: float,
+        unit: int,
+        cells: Tensor,
     ) -> None:
         around = F.pad(cells[None].float(), (1, 1, 1, 1), mode="replicate")[0].long()
         rows, columns = (torch.arange(2 * n) for n in cells.shape[1:])
@@ -140,23 +152,22 @@ class QuarterSearch(Search):
         self.cells = around[:, here[0][:, None], here[1]]
         self.beside = around[:, here[0][:, None], near[1]]
         self.upright = around[:, near[0][:, None], here[1]]
-        super().__init__(target, reference, plane, rate)
+        super().__init__(target, reference, plane, rate, unit)
 
     def bits(self, vector: Tensor) -> Tensor:
         """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
-        own = OWN_BITS + 2 * torch.log2(1 + (vector - self.cells).abs()).sum(0)
+        own = OWN_BITS + 2 * torch.log2(1 + (vector - self.cells).abs() / self.unit).sum(0)
         near = (vector == self.beside).all(0) | (vector == self.upright).all(0)
         bits = torch.where(near, own.clamp(max=NEAR_BITS), own)
         return bits * (vector != self.cells).any(0)
 
     def run(self) -> Tensor:
-        """Vectors [2, 2 rows, 2 columns] in quarter samples."""
+        """Vectors [2, 2 rows, 2 columns] in eighths of a sample."""
         self.vector = self.cells
         self.cost = whole = self._cost(self.cells)
         self._try(self.beside)
         self._try(self.upright)
-        for step in (4, 2, 1):
-            self._refine(step)
+        self._refine(8, 4, 2, 1)
         gain = _sums(whole - self.cost) > self.rate * DIVIDED_BITS
         divided = gain.repeat_interleave(2, 0).repeat_interleave(2, 1)
         self.vector = torch.where(divided, self.vector, self.cells)

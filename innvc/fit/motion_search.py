@@ -36,6 +36,7 @@ MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
 # are as many octaves as the low-pass gains.
 CENTRED_ENERGY = torch.tensor([1.0, 3**-0.5, 3**-0.5, 1.0])
 UNLIKE_BITS = 6.0  # a guess, for each neighbour of another mode
+EIGHTHS_BELOW = 11.0  # step of luma, in 8-bit code values, below which vectors are eighths
 
 
 def coefficient_cost(x: Tensor) -> Tensor:
@@ -122,6 +123,7 @@ class LevelMatcher:
     def __init__(self, planes: Sequence[Plane], steps: Sequence[float]) -> None:
         self.planes = planes
         self.steps = steps
+        self._unit = 1 if steps[0] < EIGHTHS_BELOW else 2
 
     def search(
         self, a: Tensor, b: Tensor, gain: float, energy: Tensor = DETAIL_ENERGY
@@ -140,10 +142,10 @@ class LevelMatcher:
         rate = self.steps[0] / gain
         for p in range(len(b)):
             target, near = targets[p], references[p : p + 2]
-            searches = [Search(target, reference, luma, rate) for reference in near]
+            searches = [Search(target, reference, luma, rate, self._unit) for reference in near]
             found = [search.run() for search in searches]
             divided = [
-                QuarterSearch(target, reference, luma, rate, vector)
+                QuarterSearch(target, reference, luma, rate, self._unit, vector)
                 for reference, vector in zip(near, found, strict=True)
             ]
             quarters = [search.run() for search in divided]
@@ -154,13 +156,13 @@ class LevelMatcher:
             if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
                 for side in (1, 0, 1, 0):
                     other = compensated(near[1 - side], cells[1 - side], luma, CELL)
-                    search = Search(2 * target - other, near[side], luma, 2 * rate)
+                    search = Search(2 * target - other, near[side], luma, 2 * rate, self._unit)
                     cells[side] = search.around(cells[side])
                 both = [torch.from_numpy(in_quarters(v.numpy())) for v in cells]
                 for side in (1, 0):
                     other = compensated(near[1 - side], both[1 - side], luma)
-                    arguments = 2 * target - other, near[side], luma, 2 * rate, cells[side]
-                    search = QuarterSearch(*arguments)
+                    arguments = 2 * target - other, near[side], luma, 2 * rate, self._unit
+                    search = QuarterSearch(*arguments, cells[side])
                     both[side] = search.run()
                     joint_bits[side] = joint_bits[side] + search.division_bits()
             alone.put(p, found, quarters)

@@ -1,4 +1,4 @@
-"""Motion-compensated lifting: block motion of quarter-pel vectors, forward, backward or both.
+"""Motion-compensated lifting: block motion of eighth-pel vectors, forward, backward or both.
 
 The picture is divided into cells of 16x16 luma samples. In each detail frame of each lifting level
 a cell has a mode: the odd frame's cell is not predicted, predicted from the even frame before it,
@@ -30,8 +30,8 @@ CELL = 16  # luma samples
 QUARTER = 8
 OVERLAP = 4  # luma samples
 TAPS = 8
-PRECISION = 2  # fractional bits of a luma vector
-VECTOR_LIMIT = 1 << 12  # of |component|, in quarter samples
+PRECISION = 3  # fractional bits of a luma vector
+VECTOR_LIMIT = 1 << 13  # of |component| as it is coded: in eighths or quarters of a sample
 NONE, BEFORE, AFTER, BOTH = range(4)
 # Weight of each reference, by mode, and the energy that noise of a detail brings into the frames
 # (synthesis norms of no transform, Haar and 5/3).
@@ -46,7 +46,7 @@ class LevelMotion:
     Attributes:
         mode: uint8 [P, rows, columns], NONE, BEFORE, AFTER or BOTH.
         vector: int16 [P, 2, 2, rows, columns]: reference before and after; vertical and
-            horizontal, in quarter luma samples; zero where the mode does not use it.
+            horizontal, in eighths of a luma sample; zero where the mode does not use it.
         quarters: The same for the quarters of the cells, [P, 2, 2, 2 rows, 2 columns]: what
             predicts. The cells' own vectors predict vectors.
     """
@@ -152,7 +152,7 @@ class Warp:
     Each cell's prediction reaches into its neighbours, where the two are blended.
 
     Args:
-        vector: int [2, rows, columns] in quarter luma samples.
+        vector: int [2, rows, columns] in eighths of a luma sample.
         weight: Of each cell's prediction, [rows, columns].
         plane: Whose samples.
         like: A tensor of the samples' dtype and device.
