@@ -164,9 +164,9 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
     return 8 * coded / (len(frames) * frames[0].planes[0].size) + 0.5 * distortion
 
 
-@pytest.mark.parametrize("dependent, ratio", [(False, 0.995), (True, 0.998)])
+@pytest.mark.parametrize("dependent, ratio", [(False, 0.9995), (True, 0.998)])
 def test_fitting_lowers_rate_and_distortion_of_the_decoded_file(dependent, ratio):
-    """Most in independent quantisation, which the fit sees."""
+    """Adaptive tables take most of what a fit could gain."""
     frames = crop(16)
     fits = [msgspec.structs.replace(TABLES, steps=steps) for steps in (0, 40)]
     before, after = (cost(encoder(frames, fit, 0.5, None, dependent), frames) for fit in fits)

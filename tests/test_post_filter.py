@@ -181,7 +181,7 @@ def rewritten(path, target, coded, **model):
 
 
 def test_gains_that_do_not_fit(clip, tmp_path):
-    far = gains.encode(np.full((1, 1, 1, 1, 1), 1000))
+    far = gains.encode(np.full((1, 3, 1, 1, 3), 1000))  # of 3 planes, in the only region
     broken = rewritten(clip[1], tmp_path / "broken.innv", far)
     with pytest.raises(CorruptError, match="gain"):
         innvc.decode(broken, tmp_path / "out.mkv")

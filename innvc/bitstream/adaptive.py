@@ -1,4 +1,4 @@
-"""Frequencies that follow what was coded by them (docs/format.md, section 11).
+"""Frequencies that follow what was coded by them (docs/format.md, section 10).
 
 A key is 192 c + t: symbols of context c (which only its own counts know of) under table t.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from innvc.bitstream import tables
 
 LONGEST = 256  # tables with more entries stay as they are
-PERIOD = 8  # frequencies are renewed when the weight of what was counted has grown by one in it
+PERIOD = 8  # frequencies are renewed when all that is counted has grown by one in so many
 COUNTED = 1 << 15  # symbols, after which all counts are halved
 
 

@@ -87,9 +87,8 @@ def encode(motion: Motion) -> bytes:
     if not any(m.quarters.any() or (m.mode != s.mode).any() for m, s in pairs):
         return b""
     fine = any((v & 1).any() for m in motion for v in (m.vector, m.quarters))
-    motion = (
-        motion if fine else [LevelMotion(m.mode, m.vector // 2, m.quarters // 2) for m in motion]
-    )
+    unit = 1 if fine else 2
+    motion = [LevelMotion(m.mode, m.vector // unit, m.quarters // unit) for m in motion]
     collector, coder = _Collector(), Encoder()
     coder.integers(1, np.array([fine]))
     _code(collector, motion, True)
@@ -130,9 +129,8 @@ def _decoded(data: bytes, motion: Motion) -> Motion:
     coder = Decoder(data)
     fine = coder.integers(1, 1).any()
     _code(_ClassCoder(coder, coder.integers(TABLE_BITS, CLASSES)), motion, False)
-    if fine:
-        return motion
-    return [LevelMotion(m.mode, 2 * m.vector, 2 * m.quarters) for m in motion]
+    unit = 1 if fine else 2
+    return [LevelMotion(m.mode, unit * m.vector, unit * m.quarters) for m in motion]
 
 
 @dataclass(frozen=True)
