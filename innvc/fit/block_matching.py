@@ -12,6 +12,8 @@ from torch import Tensor
 
 from innvc.model.motion import CELL, QUARTER, VECTOR_LIMIT, Plane, Warp
 
+CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
+AROUND = (*CROSS[:4], (1, 1), (1, -1), (-1, 1), (-1, -1))
 REACH = 12  # of the full search, in samples of a quarter of the size
 # Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
 DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0
@@ -57,7 +59,7 @@ class Search:
 
     def bits(self, vector: Tensor) -> Tensor:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
-        padded = F.pad(self.vector[None].float(), (1, 1, 1, 1), mode="replicate")[0]
+        padded = self._padded()
         near = torch.stack([padded[:, 1:-1, :-2], padded[:, :-2, 1:-1], padded[:, :-2, 2:]])
         predicted = near.median(0).values
         return (1 + 2 * torch.log2(1 + (vector - predicted).abs() / self.unit)).sum(0)
@@ -89,9 +91,18 @@ class Search:
         whole = shifts[cells.mean((1, 2)).argmin()] * 32
         yield whole[:, None, None].expand(2, self.rows, self.columns)
 
+    def _padded(self) -> Tensor:
+        return F.pad(self.vector[None].float(), (1, 1, 1, 1), mode="replicate")[0]
+
     def _neighbours(self) -> None:
-        for axis, shift in ((1, 1), (1, -1), (2, 1), (2, -1)):
-            self._try(torch.roll(self.vector, shift, axis))
+        """Tries the vectors of the cells around, their median, and none."""
+        for shift in AROUND:
+            self._try(torch.roll(self.vector, shift, (1, 2)))
+        padded = self._padded()
+        cross = [padded[:, 1 + y :, 1 + x :][:, : self.rows, : self.columns] for y, x in CROSS]
+        median = torch.stack(cross).median(0).values.long()
+        self._try(median // self.unit * self.unit)
+        self._try(torch.zeros_like(self.vector))
 
     def _refine(self, *steps: int) -> None:
         for step in steps:
