@@ -14,11 +14,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env
 	$(BIN)/python benchmarks/demo.py
 
+# A process for each core, with one thread each.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
 test: env
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 quick: env
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: env
 	$(BIN)/ruff format --check .
