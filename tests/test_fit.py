@@ -164,7 +164,7 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
     return 8 * coded / (len(frames) * frames[0].planes[0].size) + 0.5 * distortion
 
 
-@pytest.mark.parametrize("dependent, ratio", [(False, 0.9995), (True, 0.998)])
+@pytest.mark.parametrize("dependent, ratio", [(False, 0.9995), (True, 0.999)])
 def test_fitting_lowers_rate_and_distortion_of_the_decoded_file(dependent, ratio):
     """Adaptive tables take most of what a fit could gain."""
     frames = crop(16)
