@@ -22,7 +22,7 @@ class _Counts:
     counts: np.ndarray  # of the table's entries, int64
     total: int
     due: int  # total at which the frequencies are renewed
-    frequencies: np.ndarray
+    frequencies: np.ndarray | None = None
 
 
 class AdaptiveTables:
@@ -32,7 +32,7 @@ class AdaptiveTables:
         weight: How many symbols the table counts as.
 
     Attributes:
-        models: The coder's, of the frequencies of a key.
+        models: The coder's, of the changed frequencies of a key.
     """
 
     def __init__(self, weight: int) -> None:
@@ -40,10 +40,10 @@ class AdaptiveTables:
         self._weight = weight
         self._known: dict[int, _Counts] = {}
 
-    def frequencies(self, key: int) -> np.ndarray:
-        """Integers >= 1 of sum 2^24 for the entries of the key's table."""
+    def changed(self, key: int) -> np.ndarray | None:
+        """Integers >= 1 of sum 2^24 for the entries; None while they are the table's."""
         known = self._known.get(key)
-        return tables.frequencies()[key % tables.COUNT] if known is None else known.frequencies
+        return None if known is None else known.frequencies
 
     def count(self, key: int, entries: np.ndarray) -> None:
         """Counts coded entries of the key's table."""
@@ -53,7 +53,7 @@ class AdaptiveTables:
         known = self._known.get(key)
         if known is None:
             empty = np.zeros(len(own), np.int64)
-            known = self._known[key] = _Counts(empty, 0, self._weight // PERIOD, own)
+            known = self._known[key] = _Counts(empty, 0, self._weight // PERIOD)
         known.counts += np.bincount(entries, minlength=len(own))
         known.total += len(entries)
         if known.total < known.due:

@@ -32,10 +32,11 @@ def _table_model(index: int) -> Any:
 
 
 def _model(key: int, adaptive: AdaptiveTables | None) -> Any:
-    if adaptive is None:
-        return _table_model(key)
+    changed = None if adaptive is None else adaptive.changed(key)
+    if adaptive is None or changed is None:
+        return _table_model(key % tables.COUNT)
     if key not in adaptive.models:
-        adaptive.models[key] = _model_of(adaptive.frequencies(key))
+        adaptive.models[key] = _model_of(changed)
     return adaptive.models[key]
 
 

@@ -99,7 +99,9 @@ def _edges() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each table its largest symbol K, bits of 0..K behind each other's starts, and escape."""
     bits = tables.bits()[: tables.LEVELS]
     halves = np.array([len(b) // 2 for b in bits])
-    escapes = np.array([24 - np.log2(float(f[-1])) for f in tables.frequencies()[: tables.LEVELS]])
+    escapes = np.array(
+        [tables.PRECISION - np.log2(float(f[-1])) for f in tables.frequencies()[: tables.LEVELS]]
+    )
     padded = np.zeros((tables.LEVELS, halves.max() + 1))
     for index, (table, half) in enumerate(zip(bits, halves, strict=True)):
         padded[index, : half + 1] = table[half:]

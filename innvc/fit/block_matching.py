@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from math import sqrt
 
 import torch
@@ -105,16 +106,14 @@ class Search:
         self._try(torch.zeros_like(self.vector))
 
     def _refine(self, *steps: int) -> None:
+        """Tries the vectors around, at distances that are not finer than the unit."""
         for step in steps:
-            if step >= self.unit:
-                self._around(step)
-
-    def _around(self, step: int) -> None:
-        centre = self.vector
-        for dy in (-step, 0, step):
-            for dx in (-step, 0, step):
-                if dy or dx:
-                    self._try(centre + torch.tensor([dy, dx])[:, None, None])
+            if step < self.unit:
+                continue
+            centre = self.vector
+            for shift in product((-step, 0, step), repeat=2):
+                if any(shift):
+                    self._try(centre + torch.tensor(shift)[:, None, None])
 
     def run(self) -> Tensor:
         """Vectors [2, rows, columns] in eighths of a sample."""
