@@ -21,6 +21,7 @@ from innvc.decoder import layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
 from innvc.model.model import step_base_of
 from innvc.presets import Clip, make
+from innvc.switches import Switches
 from innvc.video.source import open_source
 
 
@@ -32,7 +33,8 @@ def packets_of(
         info, frames = source.info, list(source)
     layout = layout_of(info.format.name)
     height, width = frames[0].planes[0].shape
-    config, _ = make("instant", Clip(layout, width, height, count))
+    # Whole blocks everywhere, as the training takes them.
+    config, _ = make("instant", Clip(layout, width, height, count), Switches(intra=False))
     header = HeaderRecord(
         width=width,
         height=height,
