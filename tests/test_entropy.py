@@ -225,13 +225,14 @@ def test_prior_is_integers(monkeypatch):
     """Scales and means are integers within their bounds, on values of any size."""
     exact = exact_of(stirred(model_of(), size=2.0))
     seen = []
-    whole = LatentPrior.forward
+    whole = LatentPrior.indexes
 
-    def watched(self, *arguments):
-        seen.append(whole(self, *arguments))
+    def watched(*sums):
+        assert all(torch.equal(part, part.floor()) for part in sums)
+        seen.append(whole(*sums))
         return seen[-1]
 
-    monkeypatch.setattr(LatentPrior, "forward", watched)
+    monkeypatch.setattr(LatentPrior, "indexes", staticmethod(watched))
     code_packet(exact, 2, (4, 4), None, choose=RandomChooser(7, size=500))
     assert len({float(v) for scale, _ in seen for v in scale.unique()}) > 5
     for scale, mean in seen:

@@ -107,14 +107,18 @@ def test_gains_are_the_energy_of_unit_noise():
 def test_adjoint_of_the_warp(layout):
     for plane in planes_of(LAYOUTS[layout]):
         rows, columns = (n * size for n, size in zip((3, 4), plane.samples(QUARTER), strict=True))
-        a, b = (picture(1, 1, rows, columns)[0, 0, :rows, :columns].double() for _ in range(2))
-        b = b.flip(0)
+        a, b = (picture(1, 1, rows, columns)[0, :, :rows, :columns].double() for _ in range(2))
+        a, b = a.repeat(2, 1, 1), b.flip(1).repeat(2, 1, 1)
+        a[1] *= -1
         vector = torch.from_numpy(random_motion(2, 3, 4)[0].vector[0, 0])
         weight = torch.tensor([[0.0, 0.5, 1.0, 1.0], [0.5, 0.5, 0.0, 1.0], [1.0, 0.0, 1.0, 0.5]])
         warp = Warp(vector, weight, plane, a)
-        still = Warp(0 * vector, torch.ones(3, 4), plane, a)
+        still = Warp(0 * vector, None, plane, a)
         torch.testing.assert_close(still(a), a)
-        torch.testing.assert_close((warp(a) * b).sum(), (a * warp.adjoint(b)).sum())
+        assert torch.equal(warp(a)[1], -warp(a)[0])
+        sums = (warp(a) * b).sum((1, 2)), (a * warp.adjoint(b)).sum((1, 2))
+        torch.testing.assert_close(*sums)
+        torch.testing.assert_close(warp.received(a), warp.adjoint(torch.ones_like(a[:1])))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -5,7 +5,6 @@ A key is 192 c + t: symbols of context c (which only its own counts know of) und
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,6 @@ PERIOD = 8  # frequencies are renewed when all that is counted has grown by one 
 COUNTED = 1 << 15  # symbols, after which all counts are halved
 
 
-@dataclass
-class _Counts:
-    counts: np.ndarray  # of the table's entries, int64
-    total: int
-    due: int  # total at which the frequencies are renewed
-    frequencies: np.ndarray | None = None
-
-
 class AdaptiveTables:
     """Frequencies of each key, from its table and the symbols it has coded.
 
@@ -32,38 +23,61 @@ class AdaptiveTables:
         weight: How many symbols the table counts as.
 
     Attributes:
-        models: The coder's, of the changed frequencies of a key.
+        changed: Integers >= 1 of sum 2^24 for the entries of keys whose frequencies are not the
+            table's any more.
+        models: The coder's, of the frequencies of a key.
     """
 
     def __init__(self, weight: int) -> None:
+        self.changed: dict[int, np.ndarray] = {}
         self.models: dict[int, Any] = {}
         self._weight = weight
-        self._known: dict[int, _Counts] = {}
+        self._row = np.full(tables.COUNT, -1)  # of each key
+        # Row 0 is for all that stay as they are.
+        self._counts = np.zeros((1, LONGEST), np.int64)
+        self._totals = np.zeros(1, np.int64)
+        self._due = np.full(1, np.iinfo(np.int64).max)  # totals at which frequencies are renewed
 
-    def changed(self, key: int) -> np.ndarray | None:
-        """Integers >= 1 of sum 2^24 for the entries; None while they are the table's."""
-        known = self._known.get(key)
-        return None if known is None else known.frequencies
+    def count(self, keys: np.ndarray, lengths: np.ndarray, entries: np.ndarray) -> None:
+        """Counts coded entries of the keys' tables.
 
-    def count(self, key: int, entries: np.ndarray) -> None:
-        """Counts coded entries of the key's table."""
+        Args:
+            keys: All different.
+            lengths: Entries of each.
+            entries: Those of the first key, those of the second, and so on.
+        """
+        if keys.max(initial=0) >= len(self._row):
+            more = keys.max() + 1 - len(self._row)
+            self._row = np.pad(self._row, (0, more), constant_values=-1)
+        rows = self._row[keys]
+        if rows.min(initial=0) < 0:
+            self._begin(keys[rows < 0])
+            rows = self._row[keys]
+        places = np.repeat(rows * LONGEST, lengths) + np.minimum(entries, LONGEST - 1)
+        np.add.at(self._counts.reshape(-1), places, 1)
+        self._totals[rows] += lengths
+        for place in np.flatnonzero(self._totals[rows] >= self._due[rows]):
+            self._renew(int(keys[place]), rows[place])
+
+    def _begin(self, keys: np.ndarray) -> None:
+        sizes = np.array([len(tables.frequencies()[key % tables.COUNT]) for key in keys])
+        adapt = sizes <= LONGEST
+        count = int(adapt.sum())
+        self._row[keys] = 0
+        self._row[keys[adapt]] = len(self._totals) + np.arange(count)
+        self._counts = np.pad(self._counts, ((0, count), (0, 0)))
+        self._totals = np.pad(self._totals, (0, count))
+        first = self._weight // PERIOD
+        self._due = np.pad(self._due, (0, count), constant_values=first)
+
+    def _renew(self, key: int, row: int) -> None:
         own = tables.frequencies()[key % tables.COUNT]
-        if len(own) > LONGEST:
-            return
-        known = self._known.get(key)
-        if known is None:
-            empty = np.zeros(len(own), np.int64)
-            known = self._known[key] = _Counts(empty, 0, self._weight // PERIOD)
-        known.counts += np.bincount(entries, minlength=len(own))
-        known.total += len(entries)
-        if known.total < known.due:
-            return
-        while known.total >= COUNTED:
-            known.counts >>= 1
-            known.total = int(known.counts.sum())
-        weight = self._weight + known.total
-        known.due = known.total + weight // PERIOD
-        known.frequencies = mixed(own, self._weight, known.counts, weight)
+        while self._totals[row] >= COUNTED:
+            self._counts[row] >>= 1
+            self._totals[row] = self._counts[row].sum()
+        weight = self._weight + int(self._totals[row])
+        self._due[row] = self._totals[row] + weight // PERIOD
+        self.changed[key] = mixed(own, self._weight, self._counts[row, : len(own)], weight)
         self.models.pop(key, None)
 
 

@@ -6,6 +6,7 @@ coded run by run; symbols outside a table's alphabet follow as escapes in Elias-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -32,17 +33,38 @@ def _table_model(index: int) -> Any:
 
 
 def _model(key: int, adaptive: AdaptiveTables | None) -> Any:
-    changed = None if adaptive is None else adaptive.changed(key)
-    if adaptive is None or changed is None:
-        return _table_model(key % tables.COUNT)
+    if adaptive is None:
+        return _table_model(key)
     if key not in adaptive.models:
-        adaptive.models[key] = _model_of(changed)
+        changed = adaptive.changed.get(key)
+        own = _table_model(key % tables.COUNT)
+        adaptive.models[key] = own if changed is None else _model_of(changed)
     return adaptive.models[key]
 
 
-def _half(key: int) -> int:
-    """The largest symbol of a key's table."""
-    return len(tables.frequencies()[key % tables.COUNT]) // 2 - 1
+@cache
+def _halves() -> np.ndarray:
+    """The largest symbol of each table."""
+    return np.array([len(frequencies) // 2 - 1 for frequencies in tables.frequencies()], np.int32)
+
+
+class _Runs:
+    """Symbols of one call in the order in which they are coded: runs of one key."""
+
+    def __init__(self, keys: np.ndarray, adaptive: AdaptiveTables | None) -> None:
+        self.order = np.argsort(keys, kind="stable")
+        counts = np.bincount(keys)
+        self.keys = np.flatnonzero(counts)
+        self.lengths = counts[self.keys]
+        self.halves = _halves()[self.keys % tables.COUNT]
+        self.half = np.repeat(self.halves, self.lengths)  # of each symbol
+        ends = np.cumsum(self.lengths)
+        models = [_model(key, adaptive) for key in self.keys.tolist()]
+        self._parts = models, (ends - self.lengths).tolist(), ends.tolist(), self.halves.tolist()
+
+    def __iter__(self) -> Iterator[tuple[Any, int, int, int]]:
+        """Model, start, end and largest symbol of each run."""
+        return zip(*self._parts, strict=True)
 
 
 @cache
@@ -76,21 +98,18 @@ class Encoder:
             adaptive: Takes `scale` as its keys, and learns from the symbols.
         """
         assert symbols is not None
-        order = np.argsort(scale, kind="stable")
-        counts = np.bincount(scale)
-        values = symbols[order].astype(np.int64)
-        position = 0
-        for index in np.flatnonzero(counts).tolist():
-            run = values[position : position + counts[index]]
-            position += counts[index]
-            half = _half(index)
-            escaped = np.abs(run) > half
-            shifted = np.where(escaped, 2 * half + 1, run + half).astype(np.int32)
-            self._coder.encode(shifted, _model(index, adaptive))
-            if adaptive is not None:
-                adaptive.count(index, shifted)
-            for value in run[escaped]:
-                self._escape(int(value), half)
+        runs = _Runs(scale, adaptive)
+        values = symbols[runs.order]
+        escaped = np.abs(values) > runs.half
+        entries = np.where(escaped, 2 * runs.half + 1, values + runs.half).astype(np.int32)
+        encode, escapes = self._coder.encode, bool(escaped.any())
+        for model, start, end, half in runs:
+            encode(entries[start:end], model)
+            if escapes:
+                for value in values[start:end][escaped[start:end]]:
+                    self._escape(int(value), half)
+        if adaptive is not None:
+            adaptive.count(runs.keys, runs.lengths, entries)
         return symbols
 
     def flags(self, odds: np.ndarray, values: np.ndarray | None) -> np.ndarray:
@@ -151,23 +170,26 @@ class Decoder:
         adaptive: AdaptiveTables | None = None,
     ) -> np.ndarray:
         """Symbols [n] (int32) under the tables `scale` [n]; see `Encoder.code`."""
-        order = np.argsort(scale, kind="stable")
-        counts = np.bincount(scale)
-        values = np.empty(len(scale), dtype=np.int32)
-        position = 0
-        for index in np.flatnonzero(counts).tolist():
-            half = _half(index)
-            entries = self._decode(_model(index, adaptive), int(counts[index]))
-            if adaptive is not None:
-                adaptive.count(index, entries)
-            run = entries - half
-            if run.max() > half:
-                for i in np.flatnonzero(run > half):
-                    run[i] = self._escape(half)
-            values[position : position + counts[index]] = run
-            position += counts[index]
-        result = np.empty_like(values)
-        result[order] = values
+        runs = _Runs(scale, adaptive)
+        entries = np.empty(len(scale), np.int32)
+        escaped: dict[int, int] = {}
+        decode = self._coder.decode
+        try:
+            for model, start, end, half in runs:
+                run = decode(model, end - start)
+                entries[start:end] = run
+                if 2 * half + 1 in run.tolist():
+                    for i in np.flatnonzero(run == 2 * half + 1).tolist():
+                        escaped[start + i] = self._escape(half)
+        except AssertionError:
+            raise CorruptError("The coded symbols are invalid.") from None
+        if adaptive is not None:
+            adaptive.count(runs.keys, runs.lengths, entries)
+        values = entries - runs.half
+        for place, value in escaped.items():
+            values[place] = value
+        result = np.empty(len(scale), np.int32)
+        result[runs.order] = values
         return result
 
     def flags(self, odds: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:

@@ -219,11 +219,17 @@ def _code_frame(
     """
     kept = torch.from_numpy(~skip).to(exact.device)
     states = exact.symbols.start(skip.shape)
+    prior, weights = exact.prior, exact.weights
+    every = slice(0, exact.channels)
+    outside = prior.outside(weights, every, frame.level, frame.parent, frame.sibling, frame.grid)
     for k in range(len(exact.layers) if coders is None else len(coders)):
         for rows in exact.layers[k]:
-            for places in exact.passes(rows, skip.shape):
-                outside = frame.parent, frame.sibling, frame.grid
-                scale, mean = exact.prior(exact.weights, rows, frame.level, current, *outside)
+            inside = prior.inside(weights, rows, current)
+            sums = outside[0][:, rows] + inside[0], outside[1][:, rows] + inside[1]
+            for number, places in enumerate(exact.passes(rows, skip.shape)):
+                if number:
+                    sums = prior.second_half(weights, rows, current.value, *sums)
+                scale, mean = prior.indexes(*sums)
                 scale = (scale + frame.offset).clamp(0, SCALE_LEVELS - 1)
                 current.value[0, rows, places] = mean[0][:, places]
                 here = places & kept
@@ -244,6 +250,6 @@ def _code_frame(
                 value = torch.from_numpy(in_steps(half, frame.step[chosen])).to(mean)
                 value = value + mean[0][:, here]
                 current.value[0, rows, here] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
-            part = exact.prior.context(current.value[:, rows])
+            part = prior.context(current.value[:, rows])
             current.own[:, rows] = part.own
             current.around[:, rows] = part.around

@@ -45,11 +45,10 @@ class Search:
 
     def _differences(self, vector: Tensor) -> Tensor:
         """How far each cell's prediction is off, [rows, columns]."""
-        weight = torch.ones(vector.shape[1:])
-        warp = Warp(vector, weight, self.plane, self.reference, self.size)
+        warp = Warp(vector, None, self.plane, self.reference, self.size)
         if self._parts is None:
-            self._parts = warp.parts(self.target)
-        difference = self._parts - warp.blocks(self.reference)
+            self._parts = warp.parts(self.target[None])[0]
+        difference = self._parts - warp.blocks(self.reference[None])[0]
         transform = dct(difference.shape[-1]).to(difference)
         transformed = (difference @ transform.T).mT.reshape(difference.shape) @ transform.T
         total = difference.abs().sum((1, 2)) + transformed.abs().sum((1, 2))

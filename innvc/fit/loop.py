@@ -260,7 +260,7 @@ def fit(
     generator = torch.Generator(device).manual_seed(seed)
     crops = torch.Generator().manual_seed(seed)
     quantiser = ParameterQuantiser(model, config.learn, config.learn_steps, config.coarser_steps)
-    if not quantiser.learned:
+    if not quantiser.learned or not config.steps:
         return quantiser
     if objective is None:
         objective = Objective(model, plane_weights, lambda_, fixed)

@@ -283,5 +283,4 @@ class GroupSearch:
 
 def compensated(reference: Tensor, vector: Tensor, plane: Plane, size: int = QUARTER) -> Tensor:
     """Prediction from samples [H, W] by vectors [2, rows, columns], each for itself."""
-    weight = torch.ones(vector.shape[1:])
-    return Warp(vector, weight, plane, reference, size, overlap=0)(reference)
+    return Warp(vector, None, plane, reference, size, overlap=0)(reference[None])[0]

@@ -137,13 +137,19 @@ def _filters(precision: int) -> Tensor:
 
 
 @cache
-def _bands(precision: int, cell: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[2^precision, cell, cell + TAPS - 1] filters as matrices over a cell and its margin."""
+def _bands(
+    precision: int, cell: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """[2^precision, cell, cell + TAPS - 1] filters as matrices over a cell and its margin.
+
+    And their transposes.
+    """
     filters = _filters(precision)
     bands = torch.zeros(len(filters), cell, cell + TAPS - 1, dtype=torch.float64)
     for i in range(cell):
         bands[:, i, i : i + TAPS] = filters
-    return bands.to(device, dtype)
+    bands = bands.to(device, dtype)
+    return bands, bands.mT.contiguous()
 
 
 class Warp:
@@ -153,7 +159,7 @@ class Warp:
 
     Args:
         vector: int [2, rows, columns] in eighths of a luma sample.
-        weight: Of each cell's prediction, [rows, columns].
+        weight: Of each cell's prediction, [rows, columns]; None is 1.
         plane: Whose samples.
         like: A tensor of the samples' dtype and device.
         size: Luma samples of a cell.
@@ -163,7 +169,7 @@ class Warp:
     def __init__(
         self,
         vector: Tensor,
-        weight: Tensor,
+        weight: Tensor | None,
         plane: Plane,
         like: Tensor,
         size: int = QUARTER,
@@ -174,50 +180,70 @@ class Warp:
         self._block = plane.samples(size + 2 * overlap)
         height, width = (n * cell for n, cell in zip(counts, self._cell, strict=True))
         self._padded = (height + 2 * self._reach[0], width + 2 * self._reach[1])
-        places, self._bands, windows = [], [], []
+        self._starts, self._bands, windows = [], [], []
         for axis, count in enumerate(counts):
             bits, cell, block = plane.precision[axis], self._cell[axis], self._block[axis]
             v = vector[axis].to(like.device).long()
             start = torch.arange(count, device=like.device) * cell
             start = start - self._reach[axis] - (TAPS // 2 - 1)
             start = start[:, None] if axis == 0 else start[None]
-            place = (start + (v >> bits)).flatten()[:, None]
-            place = place + torch.arange(block + TAPS - 1, device=like.device)
-            places.append(place.clamp(0, count * cell - 1))
+            # Outside of the picture the samples are those at its edge.
+            margin = block + TAPS - 1
+            self._starts.append((start + (v >> bits)).flatten().clamp(-margin, count * cell))
             phase = (v & ((1 << bits) - 1)).flatten()
-            self._bands.append(_bands(bits, block, like.dtype, like.device)[phase])
+            bands = _bands(bits, block, like.dtype, like.device)
+            self._bands.append((bands[0] if axis == 0 else bands[1])[phase])
             windows.append(_windows(count, cell, self._reach[axis]).to(like))
-        self._index = places[0][:, :, None] * width + places[1][:, None, :]
         share = windows[0][:, None, :, None] * windows[1][None, :, None, :]
-        self._share = (share * weight.to(like)[:, :, None, None]).flatten(0, 1)
+        if weight is not None:
+            share = share * weight.to(like)[:, :, None, None]
+        self._share = share.flatten(0, 1)
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """Prediction [H, W] from samples [H, W]."""
-        columns = self.blocks(samples).flatten(1).T[None]
-        padded = F.fold(columns, self._padded, self._block, stride=self._cell)[0, 0]
+        """Predictions [N, H, W] from samples [N, H, W]."""
+        columns = self.blocks(samples).flatten(2).mT
+        padded = F.fold(columns, self._padded, self._block, stride=self._cell)[:, 0]
         y, x = self._reach
-        return padded[y : len(padded) - y, x : padded.shape[1] - x]
+        return padded[:, y : padded.shape[1] - y, x : padded.shape[2] - x]
 
     def adjoint(self, samples: Tensor) -> Tensor:
-        """The transpose of the linear map, [H, W] to [H, W]."""
-        patches = self._bands[0].mT @ self.parts(samples) @ self._bands[1]
-        result = torch.zeros_like(samples).flatten()
-        return result.index_add_(0, self._index.flatten(), patches.flatten()).view_as(samples)
+        """The transpose of the linear map, [N, H, W] to [N, H, W]."""
+        return self._back(self.parts(samples), samples.shape)
+
+    def received(self, like: Tensor) -> Tensor:
+        """The transpose for samples that are all one, [1, H, W]."""
+        return self._back(self._share[None], (1, *like.shape[1:]))
+
+    def _back(self, parts: Tensor, shape: Sequence[int]) -> Tensor:
+        patches = self._bands[0].mT @ parts @ self._bands[1].mT
+        places = []
+        for start, size, block in zip(self._starts, shape[1:], self._block, strict=True):
+            span = torch.arange(block + TAPS - 1, device=start.device)
+            places.append((start[:, None] + span).clamp(0, size - 1))
+        index = places[0][:, :, None] * shape[2] + places[1][:, None, :]
+        result = patches.new_zeros(shape[0], shape[1] * shape[2])
+        return result.index_add_(1, index.flatten(), patches.flatten(1)).view(shape)
 
     def blocks(self, samples: Tensor) -> Tensor:
-        """Predictions of the cells and the samples around, [cells, height, width], by share.
+        """Predictions of the cells and the samples around, [N, cells, height, width], by share.
 
-        Their sum in place is the prediction.
+        Their sum in place is the prediction of the samples [N, H, W].
         """
-        blocks = self._bands[0] @ samples.flatten()[self._index] @ self._bands[1].mT
-        return blocks * self._share
+        (y, down), (x, across) = (
+            (start, block + TAPS - 1)
+            for start, block in zip(self._starts, self._block, strict=True)
+        )
+        padded = F.pad(samples[None], (across, across, down, down), mode="replicate")[0]
+        windows = padded.unfold(1, down, 1).unfold(2, across, 1)[:, y + down, x + across]
+        return self._bands[0] @ windows @ self._bands[1] * self._share
 
     def parts(self, samples: Tensor) -> Tensor:
-        """The samples [H, W] that `blocks` predict, by share."""
+        """The samples [N, H, W] that `blocks` predict, by share."""
         y, x = self._reach
-        padded = F.pad(samples[None, None], (x, x, y, y))
-        columns = F.unfold(padded, self._block, stride=self._cell)[0]
-        return columns.T.unflatten(1, self._block) * self._share
+        padded = F.pad(samples, (x, x, y, y))
+        (down, across), (height, width) = self._cell, self._block
+        windows = padded.unfold(1, height, down).unfold(2, width, across)
+        return windows.flatten(1, 2) * self._share
 
 
 @cache
@@ -244,6 +270,11 @@ class MotionLifting:
         self.motion = motion
         self.planes = planes
 
+    def _alike(self) -> list[list[Plane]]:
+        """The planes, those of one sampling together."""
+        kinds = dict.fromkeys((plane.vertical, plane.horizontal) for plane in self.planes)
+        return [[p for p in self.planes if (p.vertical, p.horizontal) == kind] for kind in kinds]
+
     def _warps(
         self, plane: Plane, like: Tensor, level: int, odd: int, even: int
     ) -> Iterator[tuple[int, int, Warp]]:
@@ -260,34 +291,38 @@ class MotionLifting:
 
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:
         prediction = a.new_zeros(count, *a.shape[1:])
-        for plane in self.planes:
-            samples = plane.unpack(a)
+        for planes in self._alike():
+            samples = torch.stack([plane.unpack(a) for plane in planes], 1)
             predicted = samples.new_zeros(count, *samples.shape[1:])
-            for odd, even, warp in self._warps(plane, samples, level, count, len(a)):
+            for odd, even, warp in self._warps(planes[0], samples, level, count, len(a)):
                 predicted[odd] += warp(samples[even])
-            prediction[:, plane.channels] = plane.pack(predicted)
+            for number, plane in enumerate(planes):
+                prediction[:, plane.channels] = plane.pack(predicted[:, number])
         return prediction
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
         update = h.new_zeros(count, *h.shape[1:])
-        for plane in self.planes:
-            samples = plane.unpack(h)
+        for planes in self._alike():
+            samples = torch.stack([plane.unpack(h) for plane in planes], 1)
             total = samples.new_zeros(count, *samples.shape[1:])
-            weights = torch.zeros_like(total)
-            for odd, even, warp in self._warps(plane, samples, level, len(h), count):
+            weights = torch.zeros_like(total[:, :1])
+            for odd, even, warp in self._warps(planes[0], samples, level, len(h), count):
                 total[even] += warp.adjoint(samples[odd])
-                weights[even] += warp.adjoint(torch.ones_like(samples[odd]))
-            update[:, plane.channels] = plane.pack(total / (1 + weights.clamp(min=0)))
+                weights[even] += warp.received(samples[odd])
+            total = total / (1 + weights.clamp(min=0))
+            for number, plane in enumerate(planes):
+                update[:, plane.channels] = plane.pack(total[:, number])
         return update
 
     def returned(self, b: Tensor, level: int, count: int) -> Tensor:
         returned = b.new_zeros(count, *b.shape[1:])
-        for plane in self.planes:
-            samples = plane.unpack(b)
+        for planes in self._alike():
+            samples = torch.stack([plane.unpack(b) for plane in planes], 1)
             total = samples.new_zeros(count, *samples.shape[1:])
-            for odd, even, warp in self._warps(plane, samples, level, len(b), count):
+            for odd, even, warp in self._warps(planes[0], samples, level, len(b), count):
                 total[even] += warp.adjoint(samples[odd])
-            returned[:, plane.channels] = plane.pack(total)
+            for number, plane in enumerate(planes):
+                returned[:, plane.channels] = plane.pack(total[:, number])
         return returned
 
     def gains(self, subbands: Tensor) -> Tensor:

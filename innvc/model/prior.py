@@ -163,19 +163,33 @@ class LatentPrior(nn.Module):
         Returns:
             Scale indexes in 0..63 and means in sixteenths, [N, rows, H, W].
         """
-        one = float(1 << WEIGHT_BITS)
-        count = rows.stop - rows.start
-        seen = slice(0, len(self.group_of) if count == len(self.group_of) else rows.start)
+        scale, mean = self.outside(weights, rows, level, parent, sibling, grid)
+        more_scale, more_mean = self.inside(weights, rows, current)
+        scale, mean = scale + more_scale, mean + more_mean
+        if self.config.halves:
+            scale, mean = self.second_half(weights, rows, current.value, scale, mean)
+        return self.indexes(scale, mean)
+
+    def outside(
+        self,
+        weights: dict[str, Tensor],
+        rows: slice,
+        level: Tensor,
+        parent: Context,
+        sibling: Context,
+        grid: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What does not depend on the subband frame itself; arguments are those of `forward`.
+
+        Returns:
+            Sums of scales and means, in 2^-10 of theirs, [N, rows, H, W].
+        """
         bias = weights["base"][rows] + weights["base_level"][level][:, None]
         bias = bias + weights["base_detail"][level][:, rows]
         bias = bias - self.step_base * weights["base_slope"][level][:, rows]
-        shape = current.value.shape
-        scale = bias[:, :, None, None].expand(shape[0], count, shape[2], shape[3])
+        size = parent.value.shape[2:]
+        scale = bias[:, :, None, None].expand(*bias.shape, *size)
         mean = torch.zeros_like(scale)
-        if self.config.energy and seen.stop:
-            scale = scale + _product(weights["spectral"][rows, seen], current.own[:, seen])
-            scale = scale + _product(weights["surround"][rows, seen], current.around[:, seen])
-            mean = _product(weights["predict_mean"][rows, seen], current.value[:, seen])
         if self.config.temporal:
             t = weights["temporal"][level][:, :, rows, None, None]
             scale = scale + t[:, 0] * parent.own[:, rows] + t[:, 1] * parent.around[:, rows]
@@ -187,24 +201,42 @@ class LatentPrior(nn.Module):
             magnitude = log_magnitude(grid.abs(), self.logarithms)
             scale = scale + _product(weights["grid_scale"][rows], magnitude)
             mean = mean + _product(weights["grid_mean"][rows], grid)
+        return scale, mean
+
+    def inside(
+        self, weights: dict[str, Tensor], rows: slice, current: Context
+    ) -> tuple[Tensor | float, Tensor | float]:
+        """What earlier groups add to the sums of `outside`; arguments are those of `forward`."""
+        whole = rows.stop - rows.start == len(self.group_of)
+        seen = slice(0, len(self.group_of) if whole else rows.start)
+        scale: Tensor | float = 0.0
+        mean: Tensor | float = 0.0
+        if self.config.energy and seen.stop:
+            scale = _product(weights["spectral"][rows, seen], current.own[:, seen])
+            scale = scale + _product(weights["surround"][rows, seen], current.around[:, seen])
+            mean = _product(weights["predict_mean"][rows, seen], current.value[:, seen])
         if self.config.reach and seen.stop:
             sources = min(seen.stop, self.reach.shape[2])
             kernel = weights["reach"][:, rows, :sources]
             neighbours = beside(current.value[:, :sources])
             mean = mean + torch.einsum("tdc,ntchw->ndhw", kernel, neighbours)
-        if self.config.halves:
-            scale, mean = self._second_half(weights, rows, current.value, scale, mean)
         if self.config.hidden:
-            scale_more, mean_more = self._hidden(weights, rows, seen, current.value)
-            scale, mean = scale + scale_more, mean + mean_more
+            more_scale, more_mean = self._hidden(weights, rows, seen, current.value)
+            scale, mean = scale + more_scale, mean + more_mean
+        return scale, mean
+
+    @staticmethod
+    def indexes(scale: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale indexes and means from their sums."""
+        one = float(1 << WEIGHT_BITS)
         scale = floor_ste(scale / one).clamp(0, SCALE_LEVELS - 1)
         mean = floor_ste(mean / one + 0.5).clamp(-VALUE_LIMIT, VALUE_LIMIT)
         return scale, mean
 
-    def _second_half(
+    def second_half(
         self, weights: dict[str, Tensor], rows: slice, value: Tensor, scale: Tensor, mean: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Adds what the second half of the positions reads of the first, groups up to here."""
+        """Sums with what the second half of the positions reads of the first, groups up to here."""
         halved = len(self.half_base)
         seen = slice(0, min(rows.stop, halved))
         rows = slice(rows.start, seen.stop)
@@ -279,4 +311,4 @@ def _to_unit(values: Tensor) -> Tensor:
 
 
 def _product(matrix: Tensor, x: Tensor) -> Tensor:
-    return torch.einsum("dc,nchw->ndhw", matrix, x)
+    return torch.matmul(matrix, x.flatten(2)).unflatten(2, x.shape[2:])
