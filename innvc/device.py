@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 from innvc.errors import UsageError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def select(name: str) -> torch.device:
@@ -34,3 +40,15 @@ def limit_threads(count: int | None) -> None:
         if count < 1:
             raise UsageError(f"Cannot run on {count} threads.", "Give a number from 1.")
         torch.set_num_threads(count)
+
+
+def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Results of the items in their order, each computed by one of torch's threads."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [function(item) for item in items]
+    try:
+        with ThreadPoolExecutor(threads, "innvc", torch.set_num_threads, (1,)) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(threads)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from innvc.device import side_by_side
 from innvc.fit.block_matching import QuarterSearch, Search, dct
 from innvc.model import lifting
 from innvc.model.motion import (
@@ -112,6 +114,14 @@ def smooth_modes(cost: np.ndarray) -> np.ndarray:
     return mode.astype(np.uint8)
 
 
+class _Found(NamedTuple):
+    """Vectors of cells and of quarters to each reference, and costs [4, rows, columns] of modes."""
+
+    alone: tuple[list[Tensor], list[Tensor]]
+    joint: tuple[list[Tensor], list[Tensor]]
+    cost: np.ndarray
+
+
 class LevelMatcher:
     """Searches the motion of one lifting level.
 
@@ -134,47 +144,50 @@ class LevelMatcher:
             gain: Of b, against steps.
             energy: That noise brings into the frames, by mode.
         """
-        luma = self.planes[0]
-        targets, references = luma.unpack(b), luma.unpack(a)
-        rows, columns = (n // CELL for n in targets.shape[1:])
+        found = side_by_side(
+            lambda p: self._pair(a[p : p + 2], b[p : p + 1], gain, energy), range(len(b))
+        )
+        rows, columns = found[0].cost.shape[1:]
         alone, joint = (Vectors.zeros(len(b), rows, columns) for _ in range(2))
-        cost = np.full((len(b), 4, rows, columns), np.inf, np.float32)
+        for p, frame in enumerate(found):
+            alone.put(p, *frame.alone)
+            joint.put(p, *frame.joint)
+        return LevelSearch(alone, joint, np.stack([frame.cost for frame in found]))
+
+    def _pair(self, a: Tensor, b: Tensor, gain: float, energy: Tensor) -> _Found:
+        """Finds the motion of one odd frame b [1, C, H, W] from one or two even frames a."""
+        luma = self.planes[0]
+        target, near = luma.unpack(b)[0], luma.unpack(a)
         rate = self.steps[0] / gain
-        for p in range(len(b)):
-            target, near = targets[p], references[p : p + 2]
-            searches = [Search(target, reference, luma, rate, self._unit) for reference in near]
-            found = [search.run() for search in searches]
-            divided = [
-                QuarterSearch(target, reference, luma, rate, self._unit, vector)
-                for reference, vector in zip(near, found, strict=True)
-            ]
-            quarters = [search.run() for search in divided]
-            joint_bits = [s.bits(v) for s, v in zip(searches, found, strict=True)]
-            bits = [n + s.division_bits() for n, s in zip(joint_bits, divided, strict=True)]
-            cells = list(found)
-            both = list(quarters)
-            if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
-                for side in (1, 0, 1, 0):
-                    other = compensated(near[1 - side], cells[1 - side], luma, CELL)
-                    search = Search(2 * target - other, near[side], luma, 2 * rate, self._unit)
-                    cells[side] = search.around(cells[side])
-                both = [torch.from_numpy(in_quarters(v.numpy())) for v in cells]
-                for side in (1, 0):
-                    other = compensated(near[1 - side], both[1 - side], luma)
-                    arguments = 2 * target - other, near[side], luma, 2 * rate, self._unit
-                    search = QuarterSearch(*arguments, cells[side])
-                    both[side] = search.run()
-                    joint_bits[side] = joint_bits[side] + search.division_bits()
-            alone.put(p, found, quarters)
-            joint.put(p, cells, both)
-            cost[p] = self._modes(
-                a[p : p + 2], b[p : p + 1], [*quarters, *both], gain * energy.sqrt()
-            )
-            cost[p, BEFORE] += bits[0].numpy()
-            if len(found) > 1:
-                cost[p, AFTER] += bits[1].numpy()
-                cost[p, BOTH] += (joint_bits[0] + joint_bits[1]).numpy()
-        return LevelSearch(alone, joint, cost)
+        searches = [Search(target, reference, luma, rate, self._unit) for reference in near]
+        found = [search.run() for search in searches]
+        divided = [
+            QuarterSearch(target, reference, luma, rate, self._unit, vector)
+            for reference, vector in zip(near, found, strict=True)
+        ]
+        quarters = [search.run() for search in divided]
+        joint_bits = [s.bits(v) for s, v in zip(searches, found, strict=True)]
+        bits = [n + s.division_bits() for n, s in zip(joint_bits, divided, strict=True)]
+        cells = list(found)
+        both = list(quarters)
+        if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
+            for side in (1, 0, 1, 0):
+                other = compensated(near[1 - side], cells[1 - side], luma, CELL)
+                search = Search(2 * target - other, near[side], luma, 2 * rate, self._unit)
+                cells[side] = search.around(cells[side])
+            both = [torch.from_numpy(in_quarters(v.numpy())) for v in cells]
+            for side in (1, 0):
+                other = compensated(near[1 - side], both[1 - side], luma)
+                arguments = 2 * target - other, near[side], luma, 2 * rate, self._unit
+                search = QuarterSearch(*arguments, cells[side])
+                both[side] = search.run()
+                joint_bits[side] = joint_bits[side] + search.division_bits()
+        cost = self._modes(a, b, [*quarters, *both], gain * energy.sqrt())
+        cost[BEFORE] += bits[0].numpy()
+        if len(found) > 1:
+            cost[AFTER] += bits[1].numpy()
+            cost[BOTH] += (joint_bits[0] + joint_bits[1]).numpy()
+        return _Found((found, quarters), (cells, both), cost)
 
     def centred(self, low: Tensor, gain: float) -> LevelMotion:
         """The motion from the middle one of three frames [3, C, H, W] to the others."""
