@@ -229,8 +229,7 @@ def decode(
             limit_threads(threads)
         with open_sink(target, reader.info, pix_fmt=pix_fmt, overwrite=overwrite) as sink:
             origin = None
-            for done, index in enumerate(range(first, last), 1):
-                frame = reader[index]
+            for done, frame in enumerate(reader.read(first, last), 1):
                 if frame.pts is not None:
                     origin = frame.pts if origin is None else origin
                     frame = replace(frame, pts=frame.pts - origin)

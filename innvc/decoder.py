@@ -123,6 +123,12 @@ class SegmentDecoder:
             CorruptError, VerificationError: as `symbols`, `motion` and `gains`.
         """
         symbols = self.symbols(packet, before.context if before else None, layers)
+        return self.picture(packet, symbols, before, field)
+
+    def picture(
+        self, packet: PacketRecord, symbols: Packet, before: Before | None, field: bool = True
+    ) -> tuple[Picture, Before]:
+        """As `decode`, of a packet whose symbols are decoded."""
         picture = self.synthesis(
             packet.number,
             symbols.values,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from innvc.bitstream.header import from_ratio
 from innvc.bitstream.reader import Reader
-from innvc.errors import UsageError
+from innvc.errors import CorruptError, UsageError
 from innvc.video.formats import Frame, VideoInfo, pixel_format
 
 if TYPE_CHECKING:
     import torch
 
     from innvc.bitstream.header import HeaderRecord
+    from innvc.bitstream.latent import Packet
     from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
     from innvc.decoded import Before, Picture
     from innvc.decoder import SegmentDecoder
@@ -88,6 +90,10 @@ class VideoReader(Sequence[Frame]):
         self._frames: list[Frame] = []
         self._last: tuple[int, Before] | None = None  # number of the packet decoded last
         self._record: tuple[int, int, PacketRecord] | None = None  # the packet read last
+        # Decodes the symbols of the next packet, as far as frames before `_end` need it.
+        self._ahead: ThreadPoolExecutor | None = None
+        self._end = 0
+        self._next: tuple[int, int, Future[Packet]] | None = None
 
     @property
     def header(self) -> Any:
@@ -120,7 +126,13 @@ class VideoReader(Sequence[Frame]):
 
     def close(self) -> None:
         """Closes the file."""
+        self._stop_ahead()
         self._reader.close()
+
+    def _stop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.shutdown(cancel_futures=True)
+        self._ahead, self._next = None, None
 
     def __enter__(self) -> VideoReader:
         return self
@@ -163,8 +175,25 @@ class VideoReader(Sequence[Frame]):
         return Frame(planes, frame.pts)
 
     def __iter__(self) -> Iterator[Frame]:
-        for index in range(len(self)):
-            yield self[index]
+        return self.read(0, len(self))
+
+    def read(self, first: int, last: int) -> Iterator[Frame]:
+        """The frames `first` to `last` - 1.
+
+        With more than one thread the symbols of the next packet are decoded beside the picture.
+        """
+        import torch
+
+        threads = torch.get_num_threads()
+        try:
+            if threads > 1:
+                self._ahead = ThreadPoolExecutor(1, "innvc", torch.set_num_threads, (1,))
+            for index in range(first, last):
+                self._end = last
+                yield self[index]
+        finally:
+            self._stop_ahead()
+            torch.set_num_threads(threads)
 
     def _load(self, segment: int, packet: int) -> None:
         """Decodes a packet, after those that it reads and that were not the last."""
@@ -219,9 +248,30 @@ class VideoReader(Sequence[Frame]):
 
     def _decode(self, decoder: SegmentDecoder, segment: int, packet: int) -> Picture:
         coded, before = self._coded(segment, packet), self._before(packet)
-        picture, left = decoder.decode(coded, before, self._layers, self._only != "latent")
+        if self._next is not None and self._next[:2] == (segment, packet):
+            symbols = self._next[2].result()
+        else:
+            symbols = decoder.symbols(coded, before.context if before else None, self._layers)
+        self._look_ahead(decoder, segment, packet + 1, symbols)
+        picture, left = decoder.picture(coded, symbols, before, self._only != "latent")
         self._last = packet, left
         return picture
+
+    def _look_ahead(
+        self, decoder: SegmentDecoder, segment: int, packet: int, before: Packet
+    ) -> None:
+        """Begins to decode the symbols of a packet, if its frames will be asked for."""
+        record = self._reader.segment(segment)
+        if self._ahead is None or packet >= len(record.sizes):
+            return
+        if record.first_frame + record.starts()[packet] >= self._end:
+            return
+        try:
+            coded = self._reader.packet(segment, packet)
+        except CorruptError:
+            return  # told when its frames are asked for
+        found = self._ahead.submit(decoder.symbols, coded, before.low, self._layers)
+        self._next = segment, packet, found
 
     def _load_picture(self, segment: int, packet: int) -> None:
         """Computes a packet's frames from the field, which is the whole model."""

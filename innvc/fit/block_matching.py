@@ -41,21 +41,27 @@ class Search:
         self.rows, self.columns = (n // self.size for n in target.shape)
         self._parts: Tensor | None = None
         self.vector = torch.zeros(2, self.rows, self.columns, dtype=torch.long)
-        self.cost = self._cost(self.vector)
 
-    def _differences(self, vector: Tensor) -> Tensor:
-        """How far each cell's prediction is off, [rows, columns]."""
-        warp = Warp(vector, None, self.plane, self.reference, self.size)
+    def _begin(self, vector: Tensor) -> None:
+        """Takes vectors as the best so far."""
+        self.vector = vector
+        every = torch.arange(self.rows * self.columns)
+        self._difference = self._differences(vector, every).view(self.rows, self.columns)
+        self._count_bits()
+
+    def _count_bits(self) -> None:
+        """Costs of the best vectors, beside each other as they are now."""
+        self.cost = self._difference + self.rate * self.bits(self.vector)
+
+    def _differences(self, vector: Tensor, cells: Tensor) -> Tensor:
+        """How far the predictions of some cells are off, [n]."""
+        warp = Warp(vector, None, self.plane, self.reference, self.size, cells=cells)
         if self._parts is None:
             self._parts = warp.parts(self.target[None])[0]
-        difference = self._parts - warp.blocks(self.reference[None])[0]
+        difference = self._parts[cells] - warp.blocks(self.reference[None])[0]
         transform = dct(difference.shape[-1]).to(difference)
         transformed = (difference @ transform.T).mT.reshape(difference.shape) @ transform.T
-        total = difference.abs().sum((1, 2)) + transformed.abs().sum((1, 2))
-        return total.view(self.rows, self.columns) / 2
-
-    def _cost(self, vector: Tensor) -> Tensor:
-        return self._differences(vector) + self.rate * self.bits(vector)
+        return (difference.abs().sum((1, 2)) + transformed.abs().sum((1, 2))) / 2
 
     def bits(self, vector: Tensor) -> Tensor:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
@@ -66,9 +72,17 @@ class Search:
 
     def _try(self, vector: Tensor) -> None:
         vector = vector.clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
-        cost = self._cost(vector)
+        bits = self.rate * self.bits(vector)
+        new = (vector != self.vector).any(0)
+        # The others cost too much by their vectors alone, or are those that were found.
+        cells = (new & (bits < self.cost)).flatten().nonzero()[:, 0]
+        difference = torch.where(new, torch.inf, self._difference)
+        if len(cells):
+            difference.view(-1)[cells] = self._differences(vector, cells)
+        cost = difference + bits
         better = cost < self.cost
         self.vector = torch.where(better, vector, self.vector)
+        self._difference = torch.where(better, difference, self._difference)
         self.cost = torch.where(better, cost, self.cost)
 
     def _coarse(self) -> Iterator[Tensor]:
@@ -116,22 +130,22 @@ class Search:
 
     def run(self) -> Tensor:
         """Vectors [2, rows, columns] in eighths of a sample."""
+        self._begin(self.vector)
         for vector in self._coarse():
             self._try(vector)
-        self.cost = self._cost(self.vector)
+        self._count_bits()
         self._refine(16)
         self._neighbours()
         self._refine(8, 4, 2, 1)
         for _ in range(2):
-            self.cost = self._cost(self.vector)
+            self._count_bits()
             self._neighbours()
             self._refine(8, self.unit)
         return self.vector
 
     def around(self, vector: Tensor) -> Tensor:
         """The best vectors within a sample of the given ones."""
-        self.vector = vector
-        self.cost = self._cost(vector)
+        self._begin(vector)
         self._refine(4, 2, 1)
         return self.vector
 
@@ -172,8 +186,8 @@ class QuarterSearch(Search):
 
     def run(self) -> Tensor:
         """Vectors [2, 2 rows, 2 columns] in eighths of a sample."""
-        self.vector = self.cells
-        self.cost = whole = self._cost(self.cells)
+        self._begin(self.cells)
+        whole = self.cost
         self._try(self.beside)
         self._try(self.upright)
         self._refine(8, 4, 2, 1)

@@ -164,6 +164,7 @@ class Warp:
         like: A tensor of the samples' dtype and device.
         size: Luma samples of a cell.
         overlap: Luma samples by which a prediction reaches into the neighbours.
+        cells: Numbers of some cells, of which alone `blocks` gives predictions.
     """
 
     def __init__(
@@ -174,8 +175,12 @@ class Warp:
         like: Tensor,
         size: int = QUARTER,
         overlap: int = OVERLAP,
+        cells: Tensor | None = None,
     ) -> None:
         counts = vector.shape[1:]
+        if cells is None:
+            cells = torch.arange(counts[0] * counts[1], device=like.device)
+        places = cells // counts[1], cells % counts[1]
         self._cell, self._reach = plane.samples(size), plane.samples(overlap)
         self._block = plane.samples(size + 2 * overlap)
         height, width = (n * cell for n, cell in zip(counts, self._cell, strict=True))
@@ -183,21 +188,16 @@ class Warp:
         self._starts, self._bands, windows = [], [], []
         for axis, count in enumerate(counts):
             bits, cell, block = plane.precision[axis], self._cell[axis], self._block[axis]
-            v = vector[axis].to(like.device).long()
-            start = torch.arange(count, device=like.device) * cell
-            start = start - self._reach[axis] - (TAPS // 2 - 1)
-            start = start[:, None] if axis == 0 else start[None]
+            v = vector[axis].to(like.device).flatten()[cells].long()
+            start = places[axis] * cell - self._reach[axis] - (TAPS // 2 - 1) + (v >> bits)
             # Outside of the picture the samples are those at its edge.
-            margin = block + TAPS - 1
-            self._starts.append((start + (v >> bits)).flatten().clamp(-margin, count * cell))
-            phase = (v & ((1 << bits) - 1)).flatten()
-            bands = _bands(bits, block, like.dtype, like.device)
-            self._bands.append((bands[0] if axis == 0 else bands[1])[phase])
-            windows.append(_windows(count, cell, self._reach[axis]).to(like))
-        share = windows[0][:, None, :, None] * windows[1][None, :, None, :]
+            self._starts.append(start.clamp(-(block + TAPS - 1), count * cell))
+            phase = v & ((1 << bits) - 1)
+            self._bands.append(_bands(bits, block, like.dtype, like.device)[axis][phase])
+            windows.append(_windows(count, cell, self._reach[axis]).to(like)[places[axis]])
+        self._share = windows[0][:, :, None] * windows[1][:, None, :]
         if weight is not None:
-            share = share * weight.to(like)[:, :, None, None]
-        self._share = share.flatten(0, 1)
+            self._share = self._share * weight.to(like).flatten()[cells, None, None]
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Predictions [N, H, W] from samples [N, H, W]."""
