@@ -2,7 +2,7 @@ PYTHON ?= $(shell python3.11 -c "print('python3.11')" 2>/dev/null || echo python
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: env demo test quick lint format bench clean
+.PHONY: env demo test quick lint format bench bench-speed clean
 env: $(STAMP)
 
 # The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
@@ -36,6 +36,10 @@ format: env
 CLIPS ?= $(wildcard tests/data/*.mkv)
 bench: env
 	$(BIN)/innvc bench $(CLIPS) -o bench-out $(ARGS)
+
+# CLIPS="a.mkv" ARGS="--frames 0:10 --lambda .8 --threads 1"
+bench-speed: env
+	$(BIN)/python benchmarks/speed.py $(if $(filter command line,$(origin CLIPS)),$(CLIPS)) $(ARGS)
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

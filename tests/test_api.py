@@ -1,5 +1,7 @@
 """The Python API: readers, segments, results."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from helpers import QUICK, make_clip, make_frames, psnr, read_frames, same, writ
 import innvc
 from innvc.bitstream.cut import cut_file
 from innvc.bitstream.reader import Reader
+from innvc.decoder import SegmentDecoder
 from innvc.errors import InnvcError, OutputExistsError, UsageError
 from innvc.video.formats import pixel_format
 
@@ -89,6 +92,56 @@ def test_damage_elsewhere_does_not_matter(clip, tmp_path):
         with pytest.raises(InnvcError, match="damaged"):
             damaged[4]
         assert same([damaged[3]], [whole[3]])
+
+
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_symbols_are_decoded_ahead(clip, tmp_path, two_threads, monkeypatch):
+    _, encoded, _ = clip
+    names = []
+    whole = SegmentDecoder.symbols
+
+    def watched(self, packet, *arguments):
+        names.append((packet.number, threading.current_thread().name[:5]))
+        return whole(self, packet, *arguments)
+
+    monkeypatch.setattr(SegmentDecoder, "symbols", watched)
+    with innvc.open(encoded) as reader:
+        one_by_one = [reader[index] for index in range(20)]
+        assert [name for _, name in names] == ["MainT"] * 5
+        for first, last in ((0, 20), (3, 9), (0, 4)):
+            names.clear()
+            assert same(list(reader.read(first, last)), one_by_one[first:last])
+            packets = range(first // 4, (last + 3) // 4)
+            assert names == [(p, "innvc" if p > packets[0] else "MainT") for p in packets]
+            assert torch.get_num_threads() == 2
+        frames = reader.read(0, 20)
+        next(frames)
+    with Reader(encoded) as container:
+        offset = container.segments[0].packet_offsets[2]
+    data = bytearray(encoded.read_bytes())
+    data[offset + 30] ^= 1
+    (tmp_path / "a.innv").write_bytes(data)
+    found = []
+    with innvc.open(tmp_path / "a.innv") as damaged, pytest.raises(InnvcError, match="damaged"):
+        for frame in damaged:
+            found.append(frame)
+    assert same(found, one_by_one[:8])
+    frames.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("innvc")]
+
+
+def test_threads_change_no_byte(tmp_path, two_threads):
+    source = make_clip(tmp_path / "in.mkv", "yuv420p", 64, 48, 5)
+    for threads in (1, 2):
+        innvc.encode(source, tmp_path / f"{threads}.innv", threads=threads, **QUICK)
+    assert (tmp_path / "1.innv").read_bytes() == (tmp_path / "2.innv").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from innvc.bitstream.dependent import SymbolCoder, half_steps, in_steps
 from innvc.bitstream.intra import BlockChooser, ExactIntra
 from innvc.bitstream.skips import SkipCoder
 from innvc.bitstream.step_offsets import steps_of
+from innvc.device import one_thread
 from innvc.errors import UnsupportedError
 from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT, Context, second_half
@@ -92,6 +93,7 @@ class Packet:
 
 
 @torch.no_grad()
+@one_thread()
 def code_packet(
     exact: ExactPrior,
     group: int,

@@ -194,7 +194,8 @@ class Warp:
             self._starts.append(start.clamp(-(block + TAPS - 1), count * cell))
             phase = v & ((1 << bits) - 1)
             self._bands.append(_bands(bits, block, like.dtype, like.device)[axis][phase])
-            windows.append(_windows(count, cell, self._reach[axis]).to(like)[places[axis]])
+            shares = _windows(count, cell, self._reach[axis], like.dtype, like.device)
+            windows.append(shares[places[axis]])
         self._share = windows[0][:, :, None] * windows[1][:, None, :]
         if weight is not None:
             self._share = self._share * weight.to(like).flatten()[cells, None, None]
@@ -247,7 +248,7 @@ class Warp:
 
 
 @cache
-def _windows(count: int, cell: int, reach: int) -> Tensor:
+def _windows(count: int, cell: int, reach: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """[count, cell + 2 reach] shares of a row of cells in the samples around; they sum to 1."""
     place = torch.arange(cell + 2 * reach, dtype=torch.float64) + 0.5
     ramp = (place / (2 * reach)).clamp(max=1)
@@ -255,7 +256,7 @@ def _windows(count: int, cell: int, reach: int) -> Tensor:
     # Outside of the picture there is nothing to blend with.
     windows[0, : 2 * reach] = (place[: 2 * reach] > reach).double()
     windows[-1, cell:] = (place[cell:] < cell + reach).double()
-    return windows
+    return windows.to(device, dtype)
 
 
 class MotionLifting:

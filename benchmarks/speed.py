@@ -1,0 +1,179 @@
+"""Where the time goes: stages of encoding and decoding, beside what the machine can do.
+
+    python benchmarks/speed.py [FILE]... [--frames A:B] [--lambda L] [--threads N]
+
+Prints a Markdown table for each clip (docs/performance.md). Seconds are of one run on one machine;
+compare shares, and ratios to the rows "machine" of the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import constriction
+import numpy as np
+import torch
+
+import innvc.api
+from innvc.api import decode, encode
+from innvc.bitstream import coder, intra, motion
+from innvc.decoder import SegmentDecoder
+from innvc.fit import filter_gains, motion_search
+from innvc.model.prior import LatentPrior
+from innvc.packet_encoder import PacketEncoder
+
+DATA = Path(__file__).parent.parent / "tests/data"
+# Stages overlap where one is a part of the one above it (indented).
+ENCODING = {
+    "motion search": (motion_search.LevelMatcher, "search"),
+    "packets": (PacketEncoder, "code"),
+    "- intra coding": (intra.ExactIntra, "code"),
+    "- symbol coder": (coder.Encoder, "code"),
+    "- post-filter gains": (filter_gains, "choose"),
+    "decoding and measuring": (innvc.api, "measure"),
+}
+DECODING = {
+    "symbols": (SegmentDecoder, "symbols"),
+    "- intra coding": (intra.ExactIntra, "code"),
+    "- prior": (LatentPrior, "inside"),
+    "- symbol coder": (coder.Decoder, "code"),
+    "motion": (motion, "decode"),
+    "synthesis": (SegmentDecoder, "synthesis"),
+    "post-filter": (SegmentDecoder, "filtered"),
+}
+
+
+class Clock:
+    """Seconds and symbols of calls, while they are watched."""
+
+    def __init__(self, stages: dict[str, tuple[object, str]]) -> None:
+        self.seconds = dict.fromkeys(stages, 0.0)
+        self.symbols = 0
+        self._stages = stages
+        self._kept: list[tuple[object, str, object]] = []
+
+    def _watched(self, stage: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            began = time.perf_counter()
+            result = function(*arguments, **options)
+            if hasattr(result, "__next__"):  # of a generator all items count
+                result = iter(list(result))
+            self.seconds[stage] += time.perf_counter() - began
+            if stage == "- symbol coder":
+                self.symbols += len(result)
+            return result
+
+        return call
+
+    def __enter__(self) -> Clock:
+        for stage, (owner, name) in self._stages.items():
+            function = getattr(owner, name)
+            self._kept.append((owner, name, function))
+            setattr(owner, name, self._watched(stage, function))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, function in self._kept:
+            setattr(owner, name, function)
+
+
+def seconds_of(function: Callable[[], object], repeats: int = 3) -> float:
+    """The least time of some runs."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def machine() -> list[tuple[str, str]]:
+    """What this machine does at this moment."""
+    a = torch.randn(1024, 1024, dtype=torch.float64)
+    b = torch.randn(32 << 20)
+    target = torch.empty_like(b)
+    product = 2 * 1024**3 / seconds_of(lambda: a @ a) / 1e9
+    copy = 2 * b.numel() * 4 / seconds_of(lambda: target.copy_(b)) / 1e9
+    rng = np.random.default_rng(0)
+    symbols = rng.normal(0, 3, 200_000).round().clip(-100, 100).astype(np.int32)
+    deviations = rng.uniform(2, 4, len(symbols))
+    means = np.zeros(len(symbols))
+    model = constriction.stream.model.QuantizedGaussian(-100, 100)
+    stream = constriction.stream.queue
+
+    def coded() -> np.ndarray:
+        encoder = stream.RangeEncoder()
+        encoder.encode(symbols, model, means, deviations)
+        return encoder.get_compressed()
+
+    words = coded()
+    coding = len(symbols) / seconds_of(coded) / 1e6
+    decoding = len(symbols) / 1e6
+    decoding /= seconds_of(lambda: stream.RangeDecoder(words).decode(model, means, deviations))
+    return [
+        ("machine: product of float64 matrices", f"{product:.0f} GFLOP/s"),
+        ("machine: copy", f"{copy:.1f} GB/s"),
+        ("machine: one Gaussian a symbol, coding", f"{coding:.1f} M symbols/s"),
+        ("machine: one Gaussian a symbol, decoding", f"{decoding:.1f} M symbols/s"),
+    ]
+
+
+def start_up(file: Path) -> list[tuple[str, str]]:
+    rows = []
+    for words in (["--help"], ["info", str(file)]):
+        command = [sys.executable, "-m", "innvc", *words]
+        spent = seconds_of(lambda c=command: subprocess.run(c, check=True, capture_output=True))
+        rows.append((f"start-up: innvc {words[0]}", f"{spent:.2f} s"))
+    return rows
+
+
+def rows_of(clock: Clock, whole: float, frames: int) -> list[tuple[str, str]]:
+    rows = [("whole", f"{whole:.2f} s, {frames / whole:.2f} frames/s")]
+    for stage, spent in clock.seconds.items():
+        rows.append((stage, f"{spent:.2f} s, {spent / whole:.0%}"))
+    rate = clock.symbols / max(clock.seconds["- symbol coder"], 1e-9) / 1e6
+    return [*rows, ("symbols", f"{clock.symbols / 1e6:.2f} M, {rate:.2f} M/s in the coder")]
+
+
+def measure(path: Path, options: argparse.Namespace, folder: Path) -> list[tuple[str, str]]:
+    file, frames = folder / "speed.innv", tuple(map(int, options.frames.split(":")))
+    common = {"device": "cpu", "threads": options.threads, "overwrite": True}
+    with Clock(ENCODING) as clock:
+        began = time.perf_counter()
+        found = encode(
+            path, file, preset="instant", lambda_=options.lambda_, frames=frames, **common
+        )
+        spent = time.perf_counter() - began
+    rows = [(f"encoding: {name}", text) for name, text in rows_of(clock, spent, found.frames)]
+    with Clock(DECODING) as clock:
+        began = time.perf_counter()
+        decode(file, folder / "speed.yuv", **common)
+        spent = time.perf_counter() - began
+    rows += [(f"decoding: {name}", text) for name, text in rows_of(clock, spent, found.frames)]
+    return [*rows, *start_up(file)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", nargs="*", type=Path, default=[DATA / "street_cif.mkv"])
+    parser.add_argument("--frames", default="0:6", help="A:B")
+    parser.add_argument("--lambda", dest="lambda_", type=float, default=0.3)
+    parser.add_argument("--threads", type=int, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for path in options.clips:
+            print(f"{path.stem}, frames {options.frames}, lambda {options.lambda_}, ", end="")
+            print(f"threads {options.threads or torch.get_num_threads()}\n")
+            print("| stage | |\n| --- | --- |")
+            for name, text in [*machine(), *measure(path, options, Path(folder))]:
+                print(f"| {name} | {text} |")
+
+
+if __name__ == "__main__":
+    main()
