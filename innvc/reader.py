@@ -184,16 +184,16 @@ class VideoReader(Sequence[Frame]):
         """
         import torch
 
-        threads = torch.get_num_threads()
+        self._stop_ahead()
         try:
-            if threads > 1:
+            if torch.get_num_threads() > 1:
                 self._ahead = ThreadPoolExecutor(1, "innvc", torch.set_num_threads, (1,))
             for index in range(first, last):
                 self._end = last
                 yield self[index]
         finally:
             self._stop_ahead()
-            torch.set_num_threads(threads)
+            torch.set_num_threads(torch.get_num_threads())  # the other thread's was global in part
 
     def _load(self, segment: int, packet: int) -> None:
         """Decodes a packet, after those that it reads and that were not the last."""
