@@ -24,6 +24,7 @@ import innvc.api
 from innvc.api import decode, encode
 from innvc.bitstream import coder, intra, motion
 from innvc.decoder import SegmentDecoder
+from innvc.device import limit_threads
 from innvc.fit import filter_gains, motion_search
 from innvc.model.prior import LatentPrior
 from innvc.packet_encoder import PacketEncoder
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--lambda", dest="lambda_", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
+    limit_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         for path in options.clips:
             print(f"{path.stem}, frames {options.frames}, lambda {options.lambda_}, ", end="")
