@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from innvc.bitstream.header import from_ratio
 from innvc.bitstream.reader import Reader
-from innvc.errors import CorruptError, UsageError
+from innvc.errors import InnvcError, UsageError
 from innvc.video.formats import Frame, VideoInfo, pixel_format
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class VideoReader(Sequence[Frame]):
             return
         try:
             coded = self._reader.packet(segment, packet)
-        except CorruptError:
+        except InnvcError:
             return  # told when its frames are asked for
         found = self._ahead.submit(decoder.symbols, coded, before.low, self._layers)
         self._next = segment, packet, found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from math import ceil
 
@@ -184,6 +184,7 @@ class Warp:
         self._cell, self._reach = plane.samples(size), plane.samples(overlap)
         self._block = plane.samples(size + 2 * overlap)
         height, width = (n * cell for n, cell in zip(counts, self._cell, strict=True))
+        self._size = height, width
         self._padded = (height + 2 * self._reach[0], width + 2 * self._reach[1])
         self._starts, self._bands, windows = [], [], []
         for axis, count in enumerate(counts):
@@ -209,21 +210,26 @@ class Warp:
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [N, H, W] to [N, H, W]."""
-        return self._back(self.parts(samples), samples.shape)
+        return self._back(self.parts(samples))
 
-    def received(self, like: Tensor) -> Tensor:
+    def received(self) -> Tensor:
         """The transpose for samples that are all one, [1, H, W]."""
-        return self._back(self._share[None], (1, *like.shape[1:]))
+        return self._back(self._share[None])
 
-    def _back(self, parts: Tensor, shape: Sequence[int]) -> Tensor:
+    def _back(self, parts: Tensor) -> Tensor:
         patches = self._bands[0].mT @ parts @ self._bands[1].mT
+        height, width = self._size
+        result = patches.new_zeros(len(patches), height * width)
+        return result.index_add_(1, self._index, patches.flatten(1)).view(-1, height, width)
+
+    @cached_property
+    def _index(self) -> Tensor:
+        """Where the samples that predict each cell are in the picture, as one axis."""
         places = []
-        for start, size, block in zip(self._starts, shape[1:], self._block, strict=True):
+        for start, size, block in zip(self._starts, self._size, self._block, strict=True):
             span = torch.arange(block + TAPS - 1, device=start.device)
             places.append((start[:, None] + span).clamp(0, size - 1))
-        index = places[0][:, :, None] * shape[2] + places[1][:, None, :]
-        result = patches.new_zeros(shape[0], shape[1] * shape[2])
-        return result.index_add_(1, index.flatten(), patches.flatten(1)).view(shape)
+        return (places[0][:, :, None] * self._size[1] + places[1][:, None, :]).flatten()
 
     def blocks(self, samples: Tensor) -> Tensor:
         """Predictions of the cells and the samples around, [N, cells, height, width], by share.
@@ -309,7 +315,7 @@ class MotionLifting:
             weights = torch.zeros_like(total[:, :1])
             for odd, even, warp in self._warps(planes[0], samples, level, len(h), count):
                 total[even] += warp.adjoint(samples[odd])
-                weights[even] += warp.received(samples[odd])
+                weights[even] += warp.received()
             total = total / (1 + weights.clamp(min=0))
             for number, plane in enumerate(planes):
                 update[:, plane.channels] = plane.pack(total[:, number])
