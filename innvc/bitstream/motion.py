@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innvc.bitstream import tables
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.vectors import best_table
@@ -70,11 +69,10 @@ class _ClassCoder:
 
     def __init__(self, coder: Encoder | Decoder, first: np.ndarray) -> None:
         self._coder = coder
-        self._keys = first.astype(np.int64) + tables.COUNT * np.arange(CLASSES)
-        self._adaptive = AdaptiveTables(WEIGHT)
+        self._adaptive = AdaptiveTables(WEIGHT, first)
 
     def code(self, classes: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
-        return self._coder.code(self._keys[classes], symbols, self._adaptive)
+        return self._coder.code(classes, symbols, self._adaptive)
 
 
 Coder = _ClassCoder | _Collector

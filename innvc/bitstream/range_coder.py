@@ -1,0 +1,300 @@
+"""The range coder, compiled (docs/format.md, section 10): one function codes and decodes.
+
+Its stream is that of the `queue` coder of the library constriction, with 32-bit words and a 64-bit
+state. Whole calls are compiled, for a call from Python costs more than a hundred symbols.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+PRECISION = 24  # bits of the frequencies' sum
+LONGEST = 256  # adaptive tables have at most so many entries
+PERIOD = 8  # frequencies are renewed when all that is counted has grown by one in so many
+COUNTED = 1 << 15  # symbols, after which all counts are halved
+
+LOW, RANGE, POINT, POSITION, PENDING, DECODING = range(6)  # of a state
+INVALID = -1
+_WORD, _FULL = np.uint64(32), np.uint64(0xFFFFFFFF)
+_PRECISION = np.uint64(PRECISION)
+_NONE, _ONE = np.uint64(0), np.uint64(1)
+
+compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+inlined: Any = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+
+
+class Stream(NamedTuple):
+    """A string that is read or written.
+
+    Attributes:
+        state: [6] uint64: the lower end of the range, its size, the point in it (decoding) or the
+            first of the words that wait for a carry (coding), the words read or written, the words
+            that wait, and whether it is read.
+        words: uint32, of the string; writing needs two for a symbol, and those that wait.
+    """
+
+    state: np.ndarray
+    words: np.ndarray
+
+
+class Tables(NamedTuple):
+    """Tables, and what their keys have coded.
+
+    Attributes:
+        sums: uint32, for the tables one after the other: the sums of the frequencies before each
+            entry, and of all.
+        keys: [keys, 6] int64, see below.
+        counts: Of each key's entries [keys, LONGEST]; without rows the set does not learn.
+        own: Sums as above, of each key's renewed frequencies [keys x (LONGEST + 1)].
+    """
+
+    sums: np.ndarray
+    keys: np.ndarray
+    counts: np.ndarray
+    own: np.ndarray
+
+
+# Of a key: where its table's sums begin; its entries; how many symbols the table counts as; the
+# sum of its counts; that at which frequencies are renewed; whether they were.
+BEGIN, SIZE, WEIGHT, TOTAL, DUE, RENEWED = range(6)
+
+
+@inlined
+def _narrow(state: np.ndarray, words: np.ndarray, first: int, frequency: int) -> None:
+    """Goes on to an entry's part of the range."""
+    scale = state[RANGE] >> _PRECISION
+    before = state[LOW]
+    low = before + scale * np.uint64(first)
+    size = scale * np.uint64(frequency)
+    decoding = state[DECODING] != _NONE
+    if not decoding and state[PENDING] > _NONE and low + size > low:
+        # Now it is known whether there is a carry into the words that wait.
+        carry = low < before
+        position = np.int64(state[POSITION])
+        words[position] = np.uint32((state[POINT] + np.uint64(carry)) & _FULL)
+        for i in range(1, np.int64(state[PENDING])):
+            words[position + i] = np.uint32(0) if carry else np.uint32(_FULL)
+        state[POSITION] += state[PENDING]
+        state[PENDING] = _NONE
+    if size < _ONE << _WORD:
+        word = low >> _WORD
+        low, size = low << _WORD, size << _WORD
+        if decoding:
+            state[POINT] = state[POINT] << _WORD
+            if state[POSITION] < np.uint64(len(words)):
+                state[POINT] |= np.uint64(words[np.int64(state[POSITION])])
+            state[POSITION] += _ONE
+        elif state[PENDING] > _NONE:
+            state[PENDING] += _ONE
+        elif low + size > low:
+            words[np.int64(state[POSITION])] = np.uint32(word)
+            state[POSITION] += _ONE
+        else:
+            state[POINT], state[PENDING] = word, _ONE
+    state[LOW], state[RANGE] = low, size
+
+
+@inlined
+def _place(state: np.ndarray) -> int:
+    """Where in the frequencies the point lies; 2^24 and more is corrupt."""
+    return np.int64((state[POINT] - state[LOW]) // (state[RANGE] >> _PRECISION))
+
+
+@inlined
+def _entry(
+    state: np.ndarray, words: np.ndarray, sums: np.ndarray, begin: int, size: int, entry: int
+) -> int:
+    """Codes or decodes an entry of a table whose sums begin at `begin`."""
+    if state[DECODING] != _NONE:
+        place = _place(state)
+        if place >= 1 << PRECISION:
+            return INVALID
+        # From the middle, in strides that double.
+        low, high, stride = 0, size, 1
+        entry = size // 2 - 1
+        if np.int64(sums[begin + entry]) <= place:
+            low = entry
+            while low + stride < size and np.int64(sums[begin + low + stride]) <= place:
+                low += stride
+                stride *= 2
+            high = min(low + stride, size)
+        else:
+            high = entry
+            while high - stride > 0 and np.int64(sums[begin + high - stride]) > place:
+                high -= stride
+                stride *= 2
+            low = max(high - stride, 0)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if np.int64(sums[begin + middle]) <= place:
+                low = middle
+            else:
+                high = middle
+        entry = low
+    first = np.int64(sums[begin + entry])
+    _narrow(state, words, first, np.int64(sums[begin + entry + 1]) - first)
+    return entry
+
+
+@compiled
+def _number(state: np.ndarray, words: np.ndarray, bits: int, value: int) -> int:
+    """Codes or decodes an unsigned number of up to 24 bits, more than 16 of them in two parts."""
+    if bits > 16:
+        high = _number_part(state, words, bits - 16, value >> 16)
+        low = _number_part(state, words, 16, value & 0xFFFF)
+        return INVALID if high < 0 or low < 0 else high << 16 | low
+    return _number_part(state, words, bits, value)
+
+
+@compiled
+def _number_part(state: np.ndarray, words: np.ndarray, bits: int, value: int) -> int:
+    shift = PRECISION - bits
+    if state[DECODING] != _NONE:
+        value = _place(state) >> shift
+        if value >= 1 << bits:
+            return INVALID
+    _narrow(state, words, value << shift, 1 << shift)
+    return value
+
+
+@compiled
+def _escape(state: np.ndarray, words: np.ndarray, half: int, symbol: int) -> int:
+    """Codes or decodes a symbol of magnitude above `half`; 0 where the string is corrupt."""
+    excess = abs(symbol) - half
+    length = 0
+    while excess >> (length + 1) > 0:
+        length += 1
+    length = _number(state, words, 5, length)
+    negative = _number(state, words, 1, np.int64(symbol < 0))
+    if length < 0 or length > 24 or negative < 0:
+        return 0
+    rest = _number(state, words, length, excess - (1 << length)) if length else 0
+    if rest < 0:
+        return 0
+    excess = (1 << length) + rest
+    return -(excess + half) if negative else excess + half
+
+
+@compiled
+def code(stream: Stream, tables: Tables, keys: np.ndarray, symbols: np.ndarray) -> bool:
+    """Codes symbols, or decodes into them, in the order of their keys; and learns.
+
+    Args:
+        keys: [n].
+        symbols: [n].
+
+    Returns:
+        Whether the string is valid.
+    """
+    state, words = stream
+    place = np.zeros(len(tables.keys) + 1, np.int64)
+    for key in keys:
+        if key < 0 or key >= len(tables.keys):
+            raise IndexError("There is no table of this key.")
+        place[key + 1] += 1
+    for key in range(len(tables.keys)):
+        place[key + 1] += place[key]
+    order = np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        order[place[keys[i]]] = i
+        place[keys[i]] += 1
+    decoding = state[DECODING] != _NONE
+    learning = len(tables.counts) > 0
+    start = 0
+    while start < len(order):
+        key = np.int64(keys[order[start]])
+        end = place[key]
+        own = tables.keys[key]
+        begin, size, sums = own[BEGIN], own[SIZE], tables.sums
+        if own[RENEWED]:
+            begin, sums = key * (LONGEST + 1), tables.own
+        half = size // 2 - 1
+        adapts = learning and size <= LONGEST
+        escapes = False
+        for i in order[start:end]:
+            entry = size - 1
+            if not decoding and abs(symbols[i]) <= half:
+                entry = symbols[i] + half
+            entry = _entry(state, words, sums, begin, size, entry)
+            if entry < 0:
+                return False
+            if decoding:
+                symbols[i] = entry - half
+            escapes |= entry == size - 1
+            if adapts:
+                tables.counts[key, entry] += 1
+        if escapes:
+            for i in order[start:end]:
+                if symbols[i] < -half or symbols[i] > half:
+                    symbols[i] = _escape(state, words, half, np.int64(symbols[i]))
+                    if symbols[i] == 0:
+                        return False
+        if adapts:
+            own[TOTAL] += end - start
+            if own[TOTAL] >= own[DUE]:
+                _renew(tables, key)
+        start = end
+    return True
+
+
+@compiled
+def _renew(tables: Tables, key: int) -> None:
+    """Frequencies from a key's table and its counts."""
+    own = tables.keys[key]
+    begin, size = own[BEGIN], own[SIZE]
+    counts = tables.counts[key, :size]
+    while own[TOTAL] >= COUNTED:
+        counts >>= 1
+        own[TOTAL] = counts.sum()
+    weight = own[WEIGHT] + own[TOTAL]
+    own[DUE] = own[TOTAL] + weight // PERIOD
+    frequencies = np.empty(size, np.int64)
+    for i in range(size):
+        table = np.int64(tables.sums[begin + i + 1]) - np.int64(tables.sums[begin + i])
+        frequencies[i] = max((table * own[WEIGHT] + (counts[i] << PRECISION)) // weight, 1)
+    # What rounding takes or gives is the likeliest entry's.
+    frequencies[frequencies.argmax()] += (1 << PRECISION) - frequencies.sum()
+    before = 0
+    for i in range(size):
+        before += frequencies[i]
+        tables.own[key * (LONGEST + 1) + i + 1] = before
+    own[RENEWED] = 1
+
+
+@compiled
+def code_flags(
+    stream: Stream, frequency: np.ndarray, odds: np.ndarray, flags: np.ndarray
+) -> bool:
+    """Codes flags [n], or decodes into them, in the order of their `odds`.
+
+    Args:
+        frequency: Of a 1, by odds.
+    """
+    state, words = stream
+    decoding = state[DECODING] != _NONE
+    for i in np.argsort(odds, kind="mergesort"):
+        zero = (1 << PRECISION) - frequency[odds[i]]
+        if decoding:
+            place = _place(state)
+            if place >= 1 << PRECISION:
+                return False
+            flags[i] = place >= zero
+        if flags[i]:
+            _narrow(state, words, zero, frequency[odds[i]])
+        else:
+            _narrow(state, words, 0, zero)
+    return True
+
+
+@compiled
+def code_numbers(stream: Stream, bits: int, values: np.ndarray) -> bool:
+    """Codes unsigned numbers of up to 16 bits, or decodes into `values` [n]."""
+    state, words = stream
+    for i in range(len(values)):
+        values[i] = _number(state, words, bits, values[i])
+        if values[i] < 0:
+            return False
+    return True
