@@ -12,7 +12,8 @@ from torch import Tensor
 from innvc.bitstream import gains, motion, parameters, step_offsets
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.intra import ExactIntra
-from innvc.bitstream.latent import ExactPrior, Packet, code_packet
+from innvc.bitstream.latent import Packet, code_packet
+from innvc.bitstream.prior import ExactPrior
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.decoded import Before, Picture
 from innvc.errors import VerificationError
@@ -75,12 +76,10 @@ class SegmentDecoder:
         self.model = InnvcModel(header.model, layout, header.step_base)
         parameters.read_record(record, self.model)
         planes = self.model.planes if header.model.dependent else None
-        self.prior = ExactPrior(
-            copy.deepcopy(self.model.prior).to(device), header.model.layers, planes
-        )
+        self.prior = ExactPrior(copy.deepcopy(self.model.prior), header.model.layers, planes)
         self.intra = None
         if self.model.intra is not None:
-            networks = copy.deepcopy(self.model.intra).to(device)
+            networks = copy.deepcopy(self.model.intra)
             self.intra = ExactIntra(networks, header.model.prior.directions)
         self.model.requires_grad_(False).to(device)
         if exact:
@@ -217,7 +216,12 @@ class SegmentDecoder:
 
     def grid_context(self, number: int) -> Callable[[int], Tensor | None]:
         """What the latent prior reads of the field's grid for each subband frame of a packet."""
-        return lambda subband: self.model.grid_context(self.window(number, subband), torch.float64)
+
+        def grid(subband: int) -> Tensor | None:
+            found = self.model.grid_context(self.window(number, subband), torch.float64)
+            return None if found is None else found.cpu()
+
+        return grid
 
     def motion(self, coded: bytes, group: int) -> Motion | None:
         """The coded motion of a packet of `group` frames; None where its lifting has none.
@@ -315,6 +319,7 @@ class SegmentDecoder:
         if values is None:
             group = self.segment.sizes[number]
             values = torch.zeros(group, len(self.model.planes), *self.size, device=self.device)
+        values = values.to(self.device)
         found_subbands = []
         for j in range(len(values)):
             window = self.window(number, j)

@@ -104,7 +104,7 @@ class PacketEncoder:
                 choose_block=of_blocks,
             )
             low = packet.low
-            error = float((weight * (latent - packet.values / 16).square()).sum())
+            error = float((weight * (latent - packet.values.to(latent) / 16).square()).sum())
             picture, leads = None, self._is_predicted(number + 1)
             if leads or decoder.filter is not None:
                 picture = decoder.synthesis(number, packet.values, found, intra, predicted)

@@ -47,24 +47,24 @@ class _Coder:
         Raises:
             CorruptError: the string is invalid.
         """
-        symbols = self._given(len(keys), symbols, np.int32)
+        symbols = self.room(len(keys), symbols, np.int32)
         tables = (adaptive or frozen()).tables
-        self._check(range_coder.code(self.stream, tables, keys.astype(np.int64), symbols))
+        self.check(range_coder.code(self.stream, tables, keys.astype(np.int64), symbols))
         return symbols
 
     def flags(self, odds: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
         """Codes or decodes bits [n], each 1 at the odds 2^((2 k - 63) / 4) for its k in `odds`."""
-        flags = self._given(len(odds), values, np.bool_)
+        flags = self.room(len(odds), values, np.bool_)
         odds = odds.astype(np.int64)
-        self._check(range_coder.code_flags(self.stream, _frequency_of_one(), odds, flags))
+        self.check(range_coder.code_flags(self.stream, _frequency_of_one(), odds, flags))
         return flags
 
-    def _given(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
+    def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
         """A copy of the values to code, or room for those to decode."""
         raise NotImplementedError
 
     @staticmethod
-    def _check(valid: bool) -> None:
+    def check(valid: bool) -> None:
         if not valid:
             raise CorruptError("The coded symbols are invalid.")
 
@@ -73,9 +73,11 @@ class Encoder(_Coder):
     """Codes symbols into bytes."""
 
     def __init__(self) -> None:
-        self.stream = Stream(np.array([0, -1, 0, 0, 0, 0]).astype(np.uint64), np.empty(16, np.uint32))
+        self.stream = Stream(
+            np.array([0, -1, 0, 0, 0, 0]).astype(np.uint64), np.empty(16, np.uint32)
+        )
 
-    def _given(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
+    def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
         assert values is not None and len(values) == count
         state, words = self.stream
         used = int(state[POSITION] + state[PENDING])
@@ -87,8 +89,8 @@ class Encoder(_Coder):
     def integers(self, bits: int, values: np.ndarray | None) -> np.ndarray:
         """Codes unsigned integers [n] of up to 16 bits with equal probabilities."""
         assert values is not None
-        given = self._given(len(values), values, np.int64)
-        self._check(range_coder.code_numbers(self.stream, bits, given))
+        given = self.room(len(values), values, np.int64)
+        self.check(range_coder.code_numbers(self.stream, bits, given))
         return values
 
     def finish(self) -> bytes:
@@ -117,11 +119,11 @@ class Decoder(_Coder):
         state[POINT] = int.from_bytes(data[:8], "big")
         self.stream = Stream(state, words)
 
-    def _given(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
+    def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
         return np.empty(count, kind)
 
     def integers(self, bits: int, count: int) -> np.ndarray:
         """`count` unsigned integers of up to 16 bits with equal probabilities."""
         values = np.empty(count, np.int64)
-        self._check(range_coder.code_numbers(self.stream, bits, values))
+        self.check(range_coder.code_numbers(self.stream, bits, values))
         return values

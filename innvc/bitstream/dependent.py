@@ -8,13 +8,13 @@ is one path for each plane at each position, through the channels in coding orde
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from innvc.bitstream import tables
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.range_coder import Stream, Tables, code
+from innvc.bitstream.tables import LEVELS
+from innvc.compiled import compiled
 
 # Next state by the state and the symbol's parity; odd states have quantiser 1.
 NEXT = np.array([(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)], dtype=np.uint8)
@@ -41,18 +41,18 @@ class SymbolCoder:
 
     def __init__(self, planes: np.ndarray | None) -> None:
         self.planes = None if planes is None else np.unique(planes, return_inverse=True)[1]
-        self._turns = cache(self._find_turns)
 
-    def start(self, shape: tuple[int, ...]) -> np.ndarray:
-        """States at the start of the paths through all channels, of each plane [P, *shape]."""
+    def start(self, positions: int) -> np.ndarray:
+        """States at the start of the paths through all channels, of each plane [P, positions]."""
         count = 0 if self.planes is None else int(self.planes.max()) + 1
-        return np.zeros((count, *shape), np.uint8)
+        return np.zeros((count, positions), np.uint8)
 
     def code(
         self,
         coder: Encoder | Decoder,
         states: np.ndarray,
         rows: slice,
+        places: np.ndarray,
         scale: np.ndarray,
         symbols: np.ndarray | None,
         adaptive: AdaptiveTables,
@@ -60,36 +60,78 @@ class SymbolCoder:
         """Codes or decodes symbols.
 
         Args:
-            states: At the positions [P, n], moved on.
+            states: Of the paths [P, positions], moved on.
             rows: The channels.
-            scale: Scale indexes [channels, n].
+            places: Positions with a symbol [n].
+            scale: Scale indexes of the channels (int64) [channels, positions].
             symbols: [channels, n] to code; None decodes.
             adaptive: Tables to code with.
 
         Returns:
-            The symbols, and the half steps they stand for, [channels, n].
+            The symbols, and the half steps they stand for, [channels, n] (int32).
+
+        Raises:
+            CorruptError: the string is invalid.
         """
-        scale = scale.astype(np.uint8)
-        if self.planes is None:
-            wanted = None if symbols is None else symbols.ravel()
-            found = coder.code(scale.ravel(), wanted, adaptive)
-            found = found.reshape(scale.shape)
-            return found, half_steps(found, 0)
-        found = np.empty(scale.shape, np.int32)
+        shape = scale.shape[0], len(places)
+        given = None if symbols is None else symbols.ravel()
+        found = coder.room(shape[0] * shape[1], given, np.int32).reshape(shape)
         half = np.empty_like(found)
-        for turn in self._turns(rows.start, rows.stop):
-            planes = self.planes[rows][turn]
-            before = states[planes]
-            table = scale[turn] + tables.LEVELS * (1 + (before & 1))
-            wanted = None if symbols is None else symbols[turn].ravel()
-            found[turn] = coder.code(table.ravel(), wanted, adaptive).reshape(table.shape)
-            half[turn] = half_steps(found[turn], (before & 1).astype(np.int32))
-            states[planes] = NEXT[before, found[turn] & 1]
+        planes = np.full(shape[0], -1) if self.planes is None else self.planes[rows]
+        coder.check(
+            _code(coder.stream, adaptive.tables, planes, states, places, scale, found, half)
+        )
         return found, half
 
-    def _find_turns(self, start: int, stop: int) -> list[np.ndarray]:
-        """Channels, from `start`, that are coded together: one of each plane."""
-        assert self.planes is not None
-        planes = self.planes[start:stop]
-        rank = np.array([np.count_nonzero(planes[:i] == p) for i, p in enumerate(planes)])
-        return [np.flatnonzero(rank == turn) for turn in range(rank.max() + 1)]
+
+@compiled
+def _code(
+    stream: Stream,
+    tables: Tables,
+    planes: np.ndarray,
+    states: np.ndarray,
+    places: np.ndarray,
+    scale: np.ndarray,
+    symbols: np.ndarray,
+    half: np.ndarray,
+) -> bool:
+    """As `SymbolCoder.code`; planes are -1 in independent quantisation."""
+    channels, count = symbols.shape
+    left = np.ones(channels, np.bool_)
+    keys = np.empty(channels * count, np.int64)
+    turn = np.empty(channels * count, np.int32)
+    while left.any():
+        # One channel of each plane is coded, or all where there are no paths.
+        taken = np.zeros(len(states), np.bool_)
+        chosen = np.zeros(channels, np.bool_)
+        n = 0
+        for c in range(channels):
+            plane = planes[c]
+            if not left[c] or (plane >= 0 and taken[plane]):
+                continue
+            chosen[c], left[c] = True, False
+            for i in range(count):
+                keys[n] = scale[c, places[i]]
+                turn[n] = symbols[c, i]
+                if plane >= 0:
+                    taken[plane] = True
+                    keys[n] += LEVELS * (1 + (states[plane, places[i]] & 1))
+                n += 1
+        if not code(stream, tables, keys[:n], turn[:n]):
+            return False
+        n = 0
+        for c in range(channels):
+            if not chosen[c]:
+                continue
+            plane = planes[c]
+            for i in range(count):
+                symbol = turn[n]
+                n += 1
+                symbols[c, i] = symbol
+                half[c, i] = 2 * symbol
+                if plane >= 0:
+                    state = states[plane, places[i]]
+                    if state & 1:
+                        half[c, i] -= np.sign(symbol)
+                    states[plane, places[i]] = NEXT[state, symbol & 1]
+    return True

@@ -14,16 +14,13 @@ from torch import Tensor
 
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.dependent import SymbolCoder, half_steps, in_steps
+from innvc.bitstream.dependent import half_steps
 from innvc.bitstream.intra import BlockChooser, ExactIntra
+from innvc.bitstream.prior import ExactPrior, FramePrior
 from innvc.bitstream.skips import SkipCoder
-from innvc.bitstream.step_offsets import steps_of
 from innvc.device import one_thread
-from innvc.errors import UnsupportedError
 from innvc.model import subbands as order
-from innvc.model.contexts import VALUE_LIMIT, Context, second_half
-from innvc.model.prior import LatentPrior
-from innvc.model.quantisation import SCALE_LEVELS
+from innvc.model.contexts import Context
 
 WEIGHT = 256  # of a table, in symbols
 
@@ -32,54 +29,12 @@ class Chooser(Protocol):
     """Gives the symbols to code."""
 
     def __call__(
-        self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
+        self, subband: int, rows: slice, places: np.ndarray, scale: np.ndarray, mean: np.ndarray
     ) -> np.ndarray:
         """Symbols [channels, H, W] (int32) for scale indexes and means; `places` [H, W] count."""
 
     def skipped(self, subband: int) -> np.ndarray:
         """Positions [H, W] to code as zero, by the symbols chosen so far for this frame."""
-
-
-class ExactPrior:
-    """The latent prior in integer-valued float64, ready for coding.
-
-    Args:
-        planes: Of the channels, for dependent quantisation.
-
-    Raises:
-        UnsupportedError: a sum could leave the range in which float64 is exact.
-    """
-
-    def __init__(
-        self, prior: LatentPrior, layers: Sequence[int], planes: np.ndarray | None = None
-    ) -> None:
-        self.symbols = SymbolCoder(planes)
-        self.prior = prior.double()
-        if self.prior.largest_sum() >= 2.0**53:
-            raise UnsupportedError("The latent prior's weights are too large to be exact.")
-        with torch.no_grad():
-            self.weights = self.prior.weights()
-        ends = np.cumsum([0, *prior.groups]).tolist()
-        slices = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        bounds = np.cumsum([0, *layers]).tolist()
-        self.layers = [slices[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-        self.channels = ends[-1]
-        self.halved = sum(prior.groups[: prior.config.halves])
-
-    @property
-    def device(self) -> torch.device:
-        return self.prior.base.device
-
-    def passes(self, rows: slice, size: tuple[int, int]) -> list[Tensor]:
-        """[H, W] masks of the positions that are coded together, in order."""
-        if rows.start >= self.halved:
-            return [torch.ones(size, dtype=torch.bool, device=self.device)]
-        second = second_half(*size).to(self.device)
-        return [~second, second] if second.any() else [~second]
-
-    def empty(self, size: tuple[int, int]) -> Context:
-        zero = torch.zeros(1, self.channels, *size, dtype=torch.float64, device=self.device)
-        return Context(zero, zero.clone(), zero.clone())
 
 
 @dataclass
@@ -140,15 +95,15 @@ def code_packet(
     for j in range(group if subbands is None else subbands):
         parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
         before = previous if j == 0 and previous is not None and not predicted else none
-        current = exact.empty(size)
         if j == 0 and intra is not None:
+            current = none
             coded.append([b""] * layers)
             if layers:
                 block_coder = Encoder() if data is None else Decoder(data[0][0])
                 blocks, symbols = intra.code(block_coder, offsets, choose_block)
                 checksums[0] = zlib.crc32(symbols.astype("<i4").tobytes())
-                half = intra.layout.latent(torch.from_numpy(blocks)[None]).to(exact.device)
-                current = exact.prior.context(intra.merged(half))
+                half = intra.layout.latent(torch.from_numpy(blocks)[None])
+                current = exact.network.context(intra.merged(half))
                 if isinstance(block_coder, Encoder):
                     coded[0][0] = block_coder.finish()
             else:
@@ -156,22 +111,22 @@ def code_packet(
             done.append(current)
             flags.append(np.zeros(size, bool))
             continue
-        frame = _Frame(
-            torch.tensor([order.statistics_level(j, group, predicted)], device=exact.device),
+        outside = (
+            order.statistics_level(j, group, predicted),
             none if parent is None else done[parent],
             before if sibling is None else done[sibling],
             grid(j),
-            torch.from_numpy(uniform if j else offsets).to(exact.device),
-            steps_of(uniform if j else offsets),
+            uniform if j else offsets,
         )
         coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
         wanted = None
-        if choose is not None and (exact.prior.config.skip or exact.symbols.planes is not None):
+        if choose is not None and (exact.config.skip or exact.symbols.planes is not None):
             # A first pass tells what each position costs.
-            list(_code_frame(exact, frame, exact.empty(size), skip, partial(choose, j), None, []))
+            trial = FramePrior(exact, *outside)
+            list(_code_frame(exact, trial, skip, partial(choose, j), None, []))
             wanted = choose.skipped(j)
-        if exact.prior.config.skip and layers:
+        if exact.config.skip and layers:
             skip = skips.code(
                 coders[0],
                 flags[parent] if parent is not None else skip,
@@ -181,77 +136,57 @@ def code_packet(
             checksums[0] = zlib.crc32(skip.tobytes(), checksums[0])
         flags.append(skip)
         chosen = None if choose is None else partial(choose, j)
-        for k, symbols in _code_frame(exact, frame, current, skip, chosen, coders, adaptive):
+        frame = FramePrior(exact, *outside)
+        for k, symbols in _code_frame(exact, frame, skip, chosen, coders, adaptive):
             checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
         coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
-        done.append(current)
+        done.append(frame.context)
     values = [c.value for c in done]
     if intra is not None:
         values[0] = half
     return Packet(torch.cat(values), done[0], coded, checksums)
 
 
-@dataclass
-class _Frame:
-    """What the prior knows of a subband frame from outside."""
-
-    level: Tensor
-    parent: Context
-    sibling: Context
-    grid: Tensor | None
-    offset: Tensor  # [H, W], of steps
-    step: np.ndarray  # [H, W], in sixteenths
-
-
 def _code_frame(
     exact: ExactPrior,
-    frame: _Frame,
-    current: Context,
+    frame: FramePrior,
     skip: np.ndarray,
-    choose: Callable[[slice, Tensor, Tensor, Tensor], np.ndarray] | None,
+    choose: Callable[[slice, np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None,
     coders: Sequence[Encoder | Decoder] | None,
     adaptive: Sequence[AdaptiveTables],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Codes or decodes a subband frame into `current`, and gives each call's layer and symbols.
+    """Codes or decodes a subband frame, and gives each call's layer and symbols.
 
     Args:
         skip: Positions [H, W] without symbols: all are zero.
         coders: Of each layer; None only chooses, in independent quantisation.
         adaptive: Tables of each layer.
     """
-    kept = torch.from_numpy(~skip).to(exact.device)
-    states = exact.symbols.start(skip.shape)
-    prior, weights = exact.prior, exact.weights
-    every = slice(0, exact.channels)
-    outside = prior.outside(weights, every, frame.level, frame.parent, frame.sibling, frame.grid)
+    kept = ~skip.ravel()
+    states = exact.symbols.start(skip.size)
     for k in range(len(exact.layers) if coders is None else len(coders)):
         for rows in exact.layers[k]:
-            inside = prior.inside(weights, rows, current)
-            sums = outside[0][:, rows] + inside[0], outside[1][:, rows] + inside[1]
-            for number, places in enumerate(exact.passes(rows, skip.shape)):
+            frame.begin(rows)
+            for number, places in enumerate(frame.passes(rows)):
                 if number:
-                    sums = prior.second_half(weights, rows, current.value, *sums)
-                scale, mean = prior.indexes(*sums)
-                scale = (scale + frame.offset).clamp(0, SCALE_LEVELS - 1)
-                current.value[0, rows, places] = mean[0][:, places]
-                here = places & kept
-                chosen = here.cpu().numpy()
+                    frame.half(rows)
+                frame.predict(rows, places)
+                here = places[kept[places]]
                 wanted = None
                 if choose is not None:
-                    wanted = choose(rows, here, scale[0], mean[0])[:, chosen]
+                    mask = np.zeros(skip.size, bool)
+                    mask[here] = True
+                    shape = -1, *skip.shape
+                    scale, mean = (x[rows].reshape(shape) for x in (frame.scale, frame.mean))
+                    wanted = choose(rows, mask.reshape(skip.shape), scale, mean)
+                    wanted = wanted.reshape(len(wanted), -1)[:, here]
                 if coders is None:
                     assert wanted is not None
                     half = half_steps(wanted, 0)
                 else:
-                    index, path = scale[0][:, here].cpu().numpy(), states[:, chosen]
                     symbols, half = exact.symbols.code(
-                        coders[k], path, rows, index, wanted, adaptive[k]
+                        coders[k], states, rows, here, frame.scale[rows], wanted, adaptive[k]
                     )
-                    states[:, chosen] = path
                     yield k, symbols
-                value = torch.from_numpy(in_steps(half, frame.step[chosen])).to(mean)
-                value = value + mean[0][:, here]
-                current.value[0, rows, here] = value.clamp(-VALUE_LIMIT, VALUE_LIMIT)
-            part = prior.context(current.value[:, rows])
-            current.own[:, rows] = part.own
-            current.around[:, rows] = part.around
+                frame.settle(rows, here, half)
+            frame.end(rows)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+
+from innvc.compiled import compiled, inlined
 
 PRECISION = 24  # bits of the frequencies' sum
 LONGEST = 256  # adaptive tables have at most so many entries
@@ -21,9 +22,6 @@ INVALID = -1
 _WORD, _FULL = np.uint64(32), np.uint64(0xFFFFFFFF)
 _PRECISION = np.uint64(PRECISION)
 _NONE, _ONE = np.uint64(0), np.uint64(1)
-
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
-inlined: Any = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
 
 class Stream(NamedTuple):
@@ -98,7 +96,7 @@ def _narrow(state: np.ndarray, words: np.ndarray, first: int, frequency: int) ->
 
 
 @inlined
-def _place(state: np.ndarray) -> int:
+def _place(state: np.ndarray) -> Any:
     """Where in the frequencies the point lies; 2^24 and more is corrupt."""
     return np.int64((state[POINT] - state[LOW]) // (state[RANGE] >> _PRECISION))
 
@@ -265,9 +263,7 @@ def _renew(tables: Tables, key: int) -> None:
 
 
 @compiled
-def code_flags(
-    stream: Stream, frequency: np.ndarray, odds: np.ndarray, flags: np.ndarray
-) -> bool:
+def code_flags(stream: Stream, frequency: np.ndarray, odds: np.ndarray, flags: np.ndarray) -> bool:
     """Codes flags [n], or decodes into them, in the order of their `odds`.
 
     Args:

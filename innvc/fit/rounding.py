@@ -29,12 +29,13 @@ class Rounding:
         planes: np.ndarray | None,
         offsets: np.ndarray,
     ) -> None:
+        latent, weight = latent.cpu(), weight.cpu()
         # Steps of the positions, in those of the channels, [G, 1, H, W].
         self._step = torch.ones_like(latent[:, :1])
         self._step[0, 0] = torch.from_numpy(steps_of(offsets) / 16).to(latent)
         self._latent = latent
         self._weight = weight.to(latent.dtype) * self._step.square()
-        self._round = RateAwareRounding().to(latent.device)
+        self._round = RateAwareRounding()
         self._bits = ChosenBits().to(latent)
         self._costs = torch.zeros_like(latent[0, :1]).repeat(3, 1, 1)
         self._decided = -1
@@ -44,28 +45,28 @@ class Rounding:
         self._trellis: Trellis | None = None
 
     def __call__(
-        self, subband: int, rows: slice, places: Tensor, scale: Tensor, mean: Tensor
+        self, subband: int, rows: slice, places: np.ndarray, scale: np.ndarray, mean: np.ndarray
     ) -> np.ndarray:
         """Symbols of a subband frame's channels; counts what they cost until `skipped` is asked."""
-        weight, wanted = self._weight[subband, rows], self._latent[subband, rows] - mean / 16
+        weight = self._weight[subband, rows]
+        wanted = self._latent[subband, rows] - torch.from_numpy(mean / 16)
         wanted = (wanted / self._step[subband]).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         if subband == self._decided and self._trellis is not None:
-            here = places.cpu().numpy()
-            parts = (t.cpu().numpy()[:, here] for t in (wanted, scale, weight))
+            parts = (x[:, places] for x in (wanted.numpy(), scale, weight.numpy()))
             symbols = np.zeros(wanted.shape, np.int32)
-            symbols[:, here] = self._trellis.symbols(rows, here.ravel(), *parts)
+            symbols[:, places] = self._trellis.symbols(rows, places.ravel(), *parts)
             return symbols
-        symbols = self._symbols(wanted, scale, weight, self._round)
+        index = torch.from_numpy(scale)
+        chosen = self._round(wanted, index, weight)
+        symbols = chosen.to(torch.int32).numpy()
         if subband == self._decided:
             return symbols
         if self._planes is not None:
-            found, here = torch.stack([scale, wanted]).cpu().numpy(), places.cpu().numpy()
-            self._seen[:, rows, here] = found[:, :, here]
-        chosen = torch.from_numpy(symbols).to(scale)
-        bits = self._bits(chosen, scale, wanted)
+            self._seen[:, rows, places] = scale[:, places], wanted.numpy()[:, places]
+        bits = self._bits(chosen, index, wanted)
         errors = weight * (wanted - chosen).square(), weight * wanted.square()
         cost = torch.stack([bits + errors[0], errors[1], chosen.abs()]).sum(1)
-        self._costs = self._costs + cost * places
+        self._costs = self._costs + cost * torch.from_numpy(places)
         return symbols
 
     def skipped(self, subband: int) -> np.ndarray:
@@ -75,16 +76,9 @@ class Rounding:
         empty = sizes == 0
         if self._planes is not None:
             scale, x = self._seen.reshape(2, len(self._planes), -1)
-            weight = self._weight[subband].flatten(1).cpu().numpy()
+            weight = self._weight[subband].flatten(1).numpy()
             self._trellis = Trellis(x, scale, weight, self._planes)
             coded = torch.from_numpy(self._trellis.costs).to(zero).view_as(zero)
             empty = coded >= zero
-        mask: np.ndarray = worth_skipping(coded, zero, empty).cpu().numpy()
+        mask: np.ndarray = worth_skipping(coded, zero, empty).numpy()
         return mask
-
-    @staticmethod
-    def _symbols(
-        wanted: Tensor, scale: Tensor, weight: Tensor, rounding: RateAwareRounding
-    ) -> np.ndarray:
-        symbols: np.ndarray = rounding(wanted, scale, weight).to(torch.int32).cpu().numpy()
-        return symbols
