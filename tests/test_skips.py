@@ -7,7 +7,8 @@ import pytest
 from helpers import innvc, make_frames, write_clip
 
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.skips import SkipCoder, odds_index
+from innvc.bitstream.range_coder import odds_index
+from innvc.bitstream.skips import SkipCoder
 
 
 def test_odds_are_those_of_the_counts():

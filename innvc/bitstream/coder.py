@@ -52,11 +52,18 @@ class _Coder:
         self.check(range_coder.code(self.stream, tables, keys.astype(np.int64), symbols))
         return symbols
 
-    def flags(self, odds: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
-        """Codes or decodes bits [n], each 1 at the odds 2^((2 k - 63) / 4) for its k in `odds`."""
-        flags = self.room(len(odds), values, np.bool_)
-        odds = odds.astype(np.int64)
-        self.check(range_coder.code_flags(self.stream, _frequency_of_one(), odds, flags))
+    def flags(
+        self, counts: np.ndarray, classes: np.ndarray, values: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Codes or decodes bits [n] by how often each was 0 or 1 before (docs/format.md).
+
+        Args:
+            counts: Zeros and ones before, by class [classes, 2]; these are added.
+            classes: Of the bits [n].
+        """
+        flags = self.room(len(classes), values, np.bool_)
+        classes = classes.astype(np.int64)
+        self.check(range_coder.code_flags(self.stream, _frequency_of_one(), counts, classes, flags))
         return flags
 
     def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:

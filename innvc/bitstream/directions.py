@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.skips import odds_index
 from innvc.model.directions import DIRECTIONS
 
 NONE = -1
@@ -75,10 +74,7 @@ class DirectionCoder:
     def _flags(
         self, coder: Encoder | Decoder, classes: np.ndarray, values: np.ndarray | None
     ) -> np.ndarray:
-        odds = np.array([odds_index(*self._counts[c].tolist()) for c in classes], np.int64)
-        flags = coder.flags(odds, values)
-        np.add.at(self._counts, (classes, flags.astype(np.intp)), 1)
-        return flags.astype(bool)
+        return coder.flags(self._counts, classes, values)
 
     def bits(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """About the bits of no direction and of each, [1 + DIRECTIONS, P]; infinite at the edges.

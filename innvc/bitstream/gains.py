@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.skips import odds_index
 from innvc.bitstream.vectors import best_table
 from innvc.errors import CorruptError
 from innvc.model.post_filter import GAIN_LIMIT
@@ -24,11 +23,11 @@ def encode(gains: np.ndarray) -> bytes:
     tables = np.array([best_table(symbols)[0] for symbols in used], np.uint8)
     coder = Encoder()
     coder.integers(TABLE_BITS, tables)
-    counts = [[1, 1] for _ in planes]
+    counts = np.ones((len(planes), 2), np.int64)
     for frame in differences:
         for plane in planes:
             wanted = frame[plane].reshape(-1, gains.shape[-1])
-            _code(coder, int(tables[plane]), counts[plane], wanted.astype(np.int32))
+            _code(coder, int(tables[plane]), counts[plane : plane + 1], wanted.astype(np.int32))
     return coder.finish()
 
 
@@ -40,12 +39,12 @@ def decode(coded: bytes, shape: Shape) -> np.ndarray:
     """
     coder = Decoder(coded)
     tables = coder.integers(TABLE_BITS, shape[1])
-    counts = [[1, 1] for _ in range(shape[1])]
+    counts = np.ones((shape[1], 2), np.int64)
     differences = np.zeros(shape, np.int64)
     for frame in differences:
         for plane, part in enumerate(frame):
             found = np.zeros((part[..., 0].size, shape[-1]), np.int32)
-            _code(coder, int(tables[plane]), counts[plane], found)
+            _code(coder, int(tables[plane]), counts[plane : plane + 1], found)
             part[:] = found.reshape(part.shape)
     gains = _sums(differences)
     if abs(gains).max() > GAIN_LIMIT:
@@ -53,12 +52,9 @@ def decode(coded: bytes, shape: Shape) -> np.ndarray:
     return gains.astype(np.int16)
 
 
-def _code(coder: Encoder | Decoder, table: int, counts: list[int], values: np.ndarray) -> None:
+def _code(coder: Encoder | Decoder, table: int, counts: np.ndarray, values: np.ndarray) -> None:
     """Codes or fills in the differences [regions, K] of one plane of a frame."""
-    odds = np.full(len(values), odds_index(*counts))
-    own = coder.flags(odds, np.any(values, axis=1))
-    counts[0] += int((~own).sum())
-    counts[1] += int(own.sum())
+    own = coder.flags(counts, np.zeros(len(values)), np.any(values, axis=1))
     if own.any():
         scale = np.full(own.sum() * values.shape[1], table, np.uint8)
         values[own] = coder.code(scale, values[own].ravel()).reshape(-1, values.shape[1])

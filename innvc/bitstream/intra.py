@@ -1,6 +1,6 @@
 """Latent symbols of a low-pass frame in wavefronts of blocks (docs/format.md).
 
-The same function codes and decodes. Numpy in integer-valued float64: every sum is exact.
+The same function codes and decodes, in integer-valued float64: every sum is exact.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.directions import NONE, DirectionCoder
 from innvc.bitstream.step_offsets import steps_of
 from innvc.bitstream.wavefront import wavefront
+from innvc.compiled import compiled
 from innvc.errors import UnsupportedError
 from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, log_table
 from innvc.model.directions import Directions
@@ -75,23 +76,23 @@ class ExactIntra:
     def __init__(self, prior: IntraPrior, directions: bool = False) -> None:
         prior = prior.double()
         with torch.no_grad():
-            self.weights = {n: w.cpu().numpy() for n, w in prior.weights().items()}
+            self.weights = prior.weights()
         self.layout = prior.layout
         self.merged = prior.merged
         self.flat = prior.flat.numpy()
         ends = np.cumsum([0, *prior.groups]).tolist()
         self.groups = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        self.fixed = 64 * (self.weights["base"] - prior.step_base * self.weights["slope"])
-        self.logs = log_table().numpy().astype(np.float64)
+        base, slope = self.weights["base"], self.weights["slope"]
+        self.fixed = 64 * (base - prior.step_base * slope)[:, None]
+        # What a block's later groups read of its earlier ones.
+        self._within = self.weights["within"].numpy(), self.weights["scale_within"].numpy()
         self.directions = Directions(prior.frequencies) if directions else None
         if self.largest_sum() >= 2.0**53:
             raise UnsupportedError("The intra prior's weights are too large to be exact.")
 
     def largest_sum(self) -> float:
         """Bound on every integer that arises."""
-        sums = {
-            n: float(np.abs(w).reshape(len(w), -1).sum(1).max()) for n, w in self.weights.items()
-        }
+        sums = {n: float(w.abs().reshape(len(w), -1).sum(1).max()) for n, w in self.weights.items()}
         enter = 2 * VALUE_LIMIT * sums["enter"]
         middle = HIDDEN_LIMIT * (2**16 + sums["middle"])
         mean = 2 * VALUE_LIMIT * sums["linear"] + HIDDEN_LIMIT * sums["leave"]
@@ -99,7 +100,7 @@ class ExactIntra:
         units = LARGEST_LOG * sums["scale_enter"] + sums["scale_bias"]
         logs = sums["scale_linear"] + sums["scale_hidden"] + sums["scale_within"]
         scale = SCALE_LIMIT * sums["scale_leave"] + LARGEST_LOG * logs
-        scale += float(np.abs(self.fixed).max()) + 64 * sums["absent"]
+        scale += float(self.fixed.abs().max()) + 64 * sums["absent"]
         return max(enter, middle, mean, within, units, scale)
 
     def code(
@@ -137,7 +138,7 @@ class ExactIntra:
             ) -> np.ndarray:
                 wanted = None if choose is None else choose.symbols(group, i, j, index, mean)
                 given = None if wanted is None else wanted.ravel()
-                found.append(coder.code(index.astype(np.uint8).ravel(), given, adaptive))
+                found.append(coder.code(index.ravel(), given, adaptive))
                 return found[-1].reshape(mean.shape)
 
             here, difference = self.within(first, blocks.scale, blocks.offset, symbols)
@@ -165,22 +166,24 @@ class ExactIntra:
             offset: Step offsets [P].
             symbols: Gives those of each group in turn.
         """
-        step = steps_of(offset).astype(float)
-        here, difference, logs = np.empty_like(first), np.zeros_like(first), np.zeros_like(first)
+        here, difference, logs = (np.zeros_like(first) for _ in range(3))
+        step = steps_of(offset)
         for group in self.groups:
-            seen = slice(0, group.start)
-            within, by_log = (
-                self.weights[name][group, seen] for name in ("within", "scale_within")
+            index = np.empty(first[group].shape, np.int64)
+            mean = np.empty(index.shape)
+            _predict(
+                *self._within,
+                group.start,
+                first,
+                difference,
+                scale,
+                logs,
+                offset,
+                index,
+                mean,
             )
-            index = np.floor((scale[group] + by_log @ logs[seen]) / 2**16)
-            index = np.clip(index, 0, SCALE_LEVELS - 1) + offset
-            index = np.clip(index, 0, SCALE_LEVELS - 1)
-            mean = first[group] + np.floor((within @ difference[seen]) / 2**16 + 0.5)
-            mean = np.clip(mean, -VALUE_LIMIT, VALUE_LIMIT)
-            new = step * symbols(group, index, mean) + mean
-            here[group] = np.clip(new, -VALUE_LIMIT, VALUE_LIMIT)
-            difference[group] = here[group] - first[group]
-            logs[group] = self._log(difference[group])
+            found = symbols(group, index, mean)
+            _settle(found, group.start, step, mean, first, _logarithms, here, difference, logs)
         return here, difference
 
     def _from_neighbours(
@@ -191,30 +194,186 @@ class ExactIntra:
         j: np.ndarray,
         offset: np.ndarray,
     ) -> Blocks:
-        w, columns = self.weights, value.shape[2] - 2
-        places = [(slice(None), i + 1 + y, j + 1 + x) for y, x in NEIGHBOURS]
-        values = np.stack([value[place] for place in places])
-        there = np.stack([(i + y >= 0) & (j + x >= 0) & (j + x < columns) for y, x in NEIGHBOURS])
-        logs = self._log(np.concatenate([values, np.stack([residual[place] for place in places])]))
-        logs = logs.reshape(-1, len(i))
-        count = np.maximum(there[0].astype(int) + there[1], 1)
-        average = np.floor((values[0, self.flat] + values[1, self.flat]) / count)
-        near = values.copy()
-        near[:, self.flat] = (near[:, self.flat] - average) * there[:, None]
-        x = near.reshape(-1, len(i))
-        h = np.minimum(np.floor(np.maximum(w["enter"] @ x, 0) / 2**12), HIDDEN_LIMIT)
-        h = np.floor(np.maximum(h + (w["middle"] @ h) / 2**16, 0))
-        h = np.minimum(h, HIDDEN_LIMIT)
-        first = np.floor((w["linear"] @ x + w["leave"] @ h) / 2**16 + 0.5)
-        first[self.flat] += average
-        first = np.clip(first, -VALUE_LIMIT, VALUE_LIMIT)
-        s = np.maximum(w["scale_enter"] @ logs + w["scale_bias"][:, None], 0)
-        s = np.minimum(np.floor(s / 2**10), SCALE_LIMIT)
-        scale = w["scale_leave"] @ s + w["scale_linear"] @ logs
-        scale += w["scale_hidden"] @ self._log(np.floor(h / 32))
-        scale += self.fixed[:, None] + 64 * (w["absent"] @ ~there)
-        return Blocks(i, j, values, first, scale, offset)
+        w, count = self.weights, len(i)
+        channels = len(value)
+        near = torch.empty(4, channels, count, dtype=torch.float64)  # less the average
+        logs = torch.empty(8, channels, count, dtype=torch.float64)
+        absent = torch.empty(4, count, dtype=torch.float64)
+        values = np.empty(near.shape)
+        average = np.empty((len(self.flat), count))
+        _look(
+            value,
+            residual,
+            i,
+            j,
+            self.flat,
+            _logarithms,
+            values,
+            near.numpy(),
+            logs.numpy(),
+            absent.numpy(),
+            average,
+        )
+        x, logs = near.flatten(0, 1), logs.flatten(0, 1)
+        h = w["enter"] @ x
+        _limit(h.numpy(), 2.0**12, HIDDEN_LIMIT)
+        h += torch.floor_((w["middle"] @ h) / 2**16)  # h is whole
+        _limit(h.numpy(), 1.0, HIDDEN_LIMIT)
+        sums = w["linear"] @ x
+        sums.addmm_(w["leave"], h)
+        first = sums.numpy()
+        _round_means(first, self.flat, average)
+        s = w["scale_enter"] @ logs
+        s += w["scale_bias"][:, None]
+        _limit(s.numpy(), 2.0**10, SCALE_LIMIT)
+        scale = self.fixed + w["scale_leave"] @ s
+        scale.addmm_(w["scale_linear"], logs)
+        _find_logs(h.numpy(), 32.0, _logarithms)
+        scale.addmm_(w["scale_hidden"], h)
+        scale.addmm_(64 * w["absent"], absent)
+        return Blocks(i, j, values, first, scale.numpy(), offset)
 
-    def _log(self, value: np.ndarray) -> np.ndarray:
-        logs: np.ndarray = self.logs[np.minimum(np.abs(value), VALUE_LIMIT).astype(np.int64)]
-        return logs
+
+_logarithms = log_table().numpy()
+
+
+@compiled
+def _look(
+    value: np.ndarray,
+    residual: np.ndarray,
+    i: np.ndarray,
+    j: np.ndarray,
+    flat: np.ndarray,
+    logarithms: np.ndarray,
+    values: np.ndarray,
+    near: np.ndarray,
+    logs: np.ndarray,
+    absent: np.ndarray,
+    average: np.ndarray,
+) -> None:
+    """What the networks read of the neighbours of blocks.
+
+    Args:
+        value, residual: Of all blocks [C, rows + 1, columns + 2], see `ExactIntra.code`.
+        i, j: Of the blocks [P].
+        flat: Channels of averages [F].
+        values: Takes the values of the neighbours [4, C, P].
+        near: Takes them less the average of those on the left and above, if flat.
+        logs: Takes log-magnitudes of the values, and of the residuals [8, C, P].
+        absent: Takes whether a neighbour is outside of the frame [4, P].
+        average: Takes the averages [F, P].
+    """
+    columns = value.shape[2] - 2
+    for n, (y, x) in enumerate(NEIGHBOURS):
+        for p in range(len(i)):
+            outside = i[p] + y < 0 or j[p] + x < 0 or j[p] + x >= columns
+            absent[n, p] = 1.0 if outside else 0.0
+        for c in range(len(value)):
+            for p in range(len(i)):
+                row, column = i[p] + 1 + y, j[p] + 1 + x
+                values[n, c, p] = near[n, c, p] = value[c, row, column]
+                logs[n, c, p] = logarithms[np.int64(abs(value[c, row, column]))]
+                logs[4 + n, c, p] = _log(residual[c, row, column], logarithms)
+    for f, c in enumerate(flat):
+        for p in range(len(i)):
+            there = 2 - absent[0, p] - absent[1, p]
+            average[f, p] = np.floor((values[0, c, p] + values[1, c, p]) / max(there, 1.0))
+            for n in range(4):
+                near[n, c, p] = 0.0 if absent[n, p] else near[n, c, p] - average[f, p]
+
+
+@compiled
+def _log(value: float, logarithms: np.ndarray) -> float:
+    result: float = logarithms[np.int64(min(abs(value), VALUE_LIMIT))]
+    return result
+
+
+@compiled
+def _limit(x: np.ndarray, unit: float, limit: float) -> None:
+    """Makes sums [n, P] whole units from 0 to a limit."""
+    for n in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            x[n, p] = min(np.floor(max(x[n, p], 0.0) / unit), limit)
+
+
+@compiled
+def _find_logs(x: np.ndarray, unit: float, logarithms: np.ndarray) -> None:
+    """Makes sizes [n, P] log-magnitudes of their whole units."""
+    for n in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            x[n, p] = _log(np.floor(x[n, p] / unit), logarithms)
+
+
+@compiled
+def _round_means(sums: np.ndarray, flat: np.ndarray, average: np.ndarray) -> None:
+    """Makes sums in 2^-16 [C, P] means, to which averages are added."""
+    for c in range(sums.shape[0]):
+        for p in range(sums.shape[1]):
+            sums[c, p] = np.floor(sums[c, p] / 2.0**16 + 0.5)
+    for f, c in enumerate(flat):
+        for p in range(sums.shape[1]):
+            sums[c, p] += average[f, p]
+    for c in range(sums.shape[0]):
+        for p in range(sums.shape[1]):
+            sums[c, p] = min(max(sums[c, p], -VALUE_LIMIT), VALUE_LIMIT)
+
+
+@compiled
+def _predict(
+    within: np.ndarray,
+    by_log: np.ndarray,
+    start: int,
+    first: np.ndarray,
+    difference: np.ndarray,
+    scale: np.ndarray,
+    logs: np.ndarray,
+    offset: np.ndarray,
+    index: np.ndarray,
+    mean: np.ndarray,
+) -> None:
+    """Scale indexes and means [channels, P] of a group from channel `start`.
+
+    Args:
+        within, by_log: Weights of the channels before [C, C].
+        first, scale: As of `Blocks` [C, P].
+        difference, logs: Of the channels before to `first`, and their log-magnitudes [C, P].
+        offset: Step offsets [P].
+    """
+    blocks = index.shape[1]
+    more, louder = np.empty(blocks), np.empty(blocks)
+    for n in range(len(index)):
+        c = start + n
+        more[:] = 0.0
+        louder[:] = scale[c]
+        for k in range(start):
+            if within[c, k] != 0.0 or by_log[c, k] != 0.0:
+                for p in range(blocks):
+                    more[p] += within[c, k] * difference[k, p]
+                    louder[p] += by_log[c, k] * logs[k, p]
+        for p in range(blocks):
+            own = min(max(np.floor(louder[p] / 2.0**16), 0.0), SCALE_LEVELS - 1.0)
+            index[n, p] = min(max(np.int64(own) + offset[p], 0), SCALE_LEVELS - 1)
+            found = first[c, p] + np.floor(more[p] / 2.0**16 + 0.5)
+            mean[n, p] = min(max(found, -VALUE_LIMIT), VALUE_LIMIT)
+
+
+@compiled
+def _settle(
+    symbols: np.ndarray,
+    start: int,
+    step: np.ndarray,
+    mean: np.ndarray,
+    first: np.ndarray,
+    logarithms: np.ndarray,
+    here: np.ndarray,
+    difference: np.ndarray,
+    logs: np.ndarray,
+) -> None:
+    """Values of a group by its symbols [channels, P], and what later groups read of them."""
+    for n in range(symbols.shape[0]):
+        c = start + n
+        for p in range(symbols.shape[1]):
+            value = mean[n, p] + float(step[p] * np.int64(symbols[n, p]))
+            here[c, p] = min(max(value, -VALUE_LIMIT), VALUE_LIMIT)
+            difference[c, p] = here[c, p] - first[c, p]
+            logs[c, p] = _log(difference[c, p], logarithms)

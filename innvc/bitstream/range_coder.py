@@ -6,6 +6,7 @@ state. Whole calls are compiled, for a call from Python costs more than a hundre
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from innvc.compiled import compiled, inlined
 PRECISION = 24  # bits of the frequencies' sum
 LONGEST = 256  # adaptive tables have at most so many entries
 PERIOD = 8  # frequencies are renewed when all that is counted has grown by one in so many
+ODDS = 64  # of flags
 COUNTED = 1 << 15  # symbols, after which all counts are halved
 
 LOW, RANGE, POINT, POSITION, PENDING, DECODING = range(6)  # of a state
@@ -132,7 +134,7 @@ def _entry(
             else:
                 high = middle
         entry = low
-    first = np.int64(sums[begin + entry])
+    first: Any = np.int64(sums[begin + entry])
     _narrow(state, words, first, np.int64(sums[begin + entry + 1]) - first)
     return entry
 
@@ -166,7 +168,7 @@ def _escape(state: np.ndarray, words: np.ndarray, half: int, symbol: int) -> int
     while excess >> (length + 1) > 0:
         length += 1
     length = _number(state, words, 5, length)
-    negative = _number(state, words, 1, np.int64(symbol < 0))
+    negative = _number(state, words, 1, 1 if symbol < 0 else 0)
     if length < 0 or length > 24 or negative < 0:
         return 0
     rest = _number(state, words, length, excess - (1 << length)) if length else 0
@@ -189,12 +191,12 @@ def code(stream: Stream, tables: Tables, keys: np.ndarray, symbols: np.ndarray) 
     """
     state, words = stream
     place = np.zeros(len(tables.keys) + 1, np.int64)
-    for key in keys:
-        if key < 0 or key >= len(tables.keys):
+    for own_key in keys:
+        if own_key < 0 or own_key >= len(tables.keys):
             raise IndexError("There is no table of this key.")
-        place[key + 1] += 1
-    for key in range(len(tables.keys)):
-        place[key + 1] += place[key]
+        place[own_key + 1] += 1
+    for i in range(len(tables.keys)):
+        place[i + 1] += place[i]
     order = np.empty(len(keys), np.int64)
     for i in range(len(keys)):
         order[place[keys[i]]] = i
@@ -203,7 +205,7 @@ def code(stream: Stream, tables: Tables, keys: np.ndarray, symbols: np.ndarray) 
     learning = len(tables.counts) > 0
     start = 0
     while start < len(order):
-        key = np.int64(keys[order[start]])
+        key: Any = np.int64(keys[order[start]])
         end = place[key]
         own = tables.keys[key]
         begin, size, sums = own[BEGIN], own[SIZE], tables.sums
@@ -227,7 +229,7 @@ def code(stream: Stream, tables: Tables, keys: np.ndarray, symbols: np.ndarray) 
         if escapes:
             for i in order[start:end]:
                 if symbols[i] < -half or symbols[i] > half:
-                    symbols[i] = _escape(state, words, half, np.int64(symbols[i]))
+                    symbols[i] = _escape(state, words, half, symbols[i])
                     if symbols[i] == 0:
                         return False
         if adapts:
@@ -263,14 +265,35 @@ def _renew(tables: Tables, key: int) -> None:
 
 
 @compiled
-def code_flags(stream: Stream, frequency: np.ndarray, odds: np.ndarray, flags: np.ndarray) -> bool:
-    """Codes flags [n], or decodes into them, in the order of their `odds`.
+def odds_index(zeros: int, ones: int) -> int:
+    """The k of 0..63 whose odds 2^((2 k - 63) / 4) are about ones : zeros."""
+    # The exponent of (ones / zeros)^2, exact as both squares are.
+    above, above_exponent = math.frexp(float(ones) * float(ones))
+    below, below_exponent = math.frexp(float(zeros) * float(zeros))
+    k = ODDS // 2 + above_exponent - below_exponent - (above < below)
+    return min(max(k, 0), ODDS - 1)
+
+
+@compiled
+def code_flags(
+    stream: Stream,
+    frequency: np.ndarray,
+    counts: np.ndarray,
+    classes: np.ndarray,
+    flags: np.ndarray,
+) -> bool:
+    """Codes flags [n], or decodes into them, in the order of their odds; and counts them.
 
     Args:
-        frequency: Of a 1, by odds.
+        frequency: Of a 1, by odds [ODDS].
+        counts: Zeros and ones before, by class [classes, 2].
+        classes: Of the flags [n].
     """
     state, words = stream
     decoding = state[DECODING] != _NONE
+    odds = np.empty(len(classes), np.int64)
+    for i in range(len(classes)):
+        odds[i] = odds_index(counts[classes[i], 0], counts[classes[i], 1])
     for i in np.argsort(odds, kind="mergesort"):
         zero = (1 << PRECISION) - frequency[odds[i]]
         if decoding:
@@ -278,10 +301,10 @@ def code_flags(stream: Stream, frequency: np.ndarray, odds: np.ndarray, flags: n
             if place >= 1 << PRECISION:
                 return False
             flags[i] = place >= zero
-        if flags[i]:
-            _narrow(state, words, zero, frequency[odds[i]])
-        else:
-            _narrow(state, words, 0, zero)
+        first, size = (zero, frequency[odds[i]]) if flags[i] else (0, zero)
+        _narrow(state, words, first, size)
+    for i in range(len(classes)):
+        counts[classes[i], np.int64(flags[i])] += 1
     return True
 
 

@@ -6,9 +6,7 @@ import numpy as np
 
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.wavefront import wavefront
-from innvc.model.parameter_layout import step_sizes
 
-ODDS = len(step_sizes())
 CLASSES = 12  # 3 by the flags to the left and above, 2 by the parent's, 2 by the sibling's
 
 
@@ -16,7 +14,7 @@ class SkipCoder:
     """Codes the flags of one packet; their odds follow from those before."""
 
     def __init__(self) -> None:
-        self._counts = [[1, 1] for _ in range(CLASSES)]  # of 0 and 1
+        self._counts = np.ones((CLASSES, 2), np.int64)  # of 0 and 1
 
     def code(
         self,
@@ -35,14 +33,6 @@ class SkipCoder:
         for i, j in wavefront(*parent.shape):
             left, above = (j > 0) & flags[i, j - 1], (i > 0) & flags[i - 1, j]
             classes = outside[i, j] + left + above
-            odds = np.array([odds_index(*self._counts[c]) for c in classes])
-            flags[i, j] = coder.flags(odds, None if skipped is None else skipped[i, j])
-            for number, flag in zip(classes, flags[i, j], strict=True):
-                self._counts[number][int(flag)] += 1
+            wanted = None if skipped is None else skipped[i, j]
+            flags[i, j] = coder.flags(self._counts, classes, wanted)
         return flags
-
-
-def odds_index(zeros: int, ones: int) -> int:
-    """The k of 0..63 whose odds 2^((2 k - 63) / 4) are about ones : zeros, by integers alone."""
-    ratio = (ones**2 << ODDS // 2) // zeros**2
-    return min(max(ratio.bit_length() - 1, 0), ODDS - 1)
