@@ -100,7 +100,8 @@ def _code(
     left = np.ones(channels, np.bool_)
     keys = np.empty(channels * count, np.int64)
     turn = np.empty(channels * count, np.int32)
-    while left.any():
+    coded = 0
+    while coded < channels:
         # One channel of each plane is coded, or all where there are no paths.
         taken = np.zeros(len(states), np.bool_)
         chosen = np.zeros(channels, np.bool_)
@@ -110,6 +111,7 @@ def _code(
             if not left[c] or (plane >= 0 and taken[plane]):
                 continue
             chosen[c], left[c] = True, False
+            coded += 1
             for i in range(count):
                 keys[n] = scale[c, places[i]]
                 turn[n] = symbols[c, i]

@@ -343,8 +343,8 @@ def _predict(
     more, louder = np.empty(blocks), np.empty(blocks)
     for n in range(len(index)):
         c = start + n
-        more[:] = 0.0
-        louder[:] = scale[c]
+        for p in range(blocks):
+            more[p], louder[p] = 0.0, scale[c, p]
         for k in range(start):
             if within[c, k] != 0.0 or by_log[c, k] != 0.0:
                 for p in range(blocks):

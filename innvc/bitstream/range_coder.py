@@ -141,23 +141,21 @@ def _entry(
 
 @compiled
 def _number(state: np.ndarray, words: np.ndarray, bits: int, value: int) -> int:
-    """Codes or decodes an unsigned number of up to 24 bits, more than 16 of them in two parts."""
-    if bits > 16:
-        high = _number_part(state, words, bits - 16, value >> 16)
-        low = _number_part(state, words, 16, value & 0xFFFF)
-        return INVALID if high < 0 or low < 0 else high << 16 | low
-    return _number_part(state, words, bits, value)
-
-
-@compiled
-def _number_part(state: np.ndarray, words: np.ndarray, bits: int, value: int) -> int:
-    shift = PRECISION - bits
-    if state[DECODING] != _NONE:
-        value = _place(state) >> shift
-        if value >= 1 << bits:
-            return INVALID
-    _narrow(state, words, value << shift, 1 << shift)
-    return value
+    """Codes or decodes an unsigned number of up to 32 bits, more than 16 of them in two parts."""
+    decoding = state[DECODING] != _NONE
+    result, left = 0, bits
+    while left > 0:
+        size = left - 16 if left > 16 else left
+        left -= size
+        shift = PRECISION - size
+        part = value >> left & ((1 << size) - 1)
+        if decoding:
+            part = _place(state) >> shift
+            if part >= 1 << size:
+                return INVALID
+        _narrow(state, words, part << shift, 1 << shift)
+        result = result << size | part
+    return result
 
 
 @compiled
@@ -171,11 +169,28 @@ def _escape(state: np.ndarray, words: np.ndarray, half: int, symbol: int) -> int
     negative = _number(state, words, 1, 1 if symbol < 0 else 0)
     if length < 0 or length > 24 or negative < 0:
         return 0
-    rest = _number(state, words, length, excess - (1 << length)) if length else 0
+    rest = _number(state, words, length, excess - (1 << length))
     if rest < 0:
         return 0
     excess = (1 << length) + rest
     return -(excess + half) if negative else excess + half
+
+
+@compiled
+def _sorted(keys: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order of keys below `count`, equal ones as they come, and where each key's end."""
+    ends = np.zeros(count + 1, np.int64)
+    for i in range(len(keys)):
+        if keys[i] < 0 or keys[i] >= count:
+            raise IndexError("There is no table of this key.")
+        ends[keys[i] + 1] += 1
+    for key in range(count):
+        ends[key + 1] += ends[key]
+    order = np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        order[ends[keys[i]]] = i
+        ends[keys[i]] += 1
+    return order, ends
 
 
 @compiled
@@ -190,17 +205,7 @@ def code(stream: Stream, tables: Tables, keys: np.ndarray, symbols: np.ndarray) 
         Whether the string is valid.
     """
     state, words = stream
-    place = np.zeros(len(tables.keys) + 1, np.int64)
-    for own_key in keys:
-        if own_key < 0 or own_key >= len(tables.keys):
-            raise IndexError("There is no table of this key.")
-        place[own_key + 1] += 1
-    for i in range(len(tables.keys)):
-        place[i + 1] += place[i]
-    order = np.empty(len(keys), np.int64)
-    for i in range(len(keys)):
-        order[place[keys[i]]] = i
-        place[keys[i]] += 1
+    order, place = _sorted(keys, len(tables.keys))
     decoding = state[DECODING] != _NONE
     learning = len(tables.counts) > 0
     start = 0
@@ -247,16 +252,22 @@ def _renew(tables: Tables, key: int) -> None:
     begin, size = own[BEGIN], own[SIZE]
     counts = tables.counts[key, :size]
     while own[TOTAL] >= COUNTED:
-        counts >>= 1
-        own[TOTAL] = counts.sum()
+        own[TOTAL] = 0
+        for i in range(size):
+            counts[i] >>= 1
+            own[TOTAL] += counts[i]
     weight = own[WEIGHT] + own[TOTAL]
     own[DUE] = own[TOTAL] + weight // PERIOD
     frequencies = np.empty(size, np.int64)
     for i in range(size):
         table = np.int64(tables.sums[begin + i + 1]) - np.int64(tables.sums[begin + i])
         frequencies[i] = max((table * own[WEIGHT] + (counts[i] << PRECISION)) // weight, 1)
-    # What rounding takes or gives is the likeliest entry's.
-    frequencies[frequencies.argmax()] += (1 << PRECISION) - frequencies.sum()
+    likeliest, left = 0, 1 << PRECISION
+    for i in range(size):
+        left -= frequencies[i]
+        if frequencies[i] > frequencies[likeliest]:
+            likeliest = i
+    frequencies[likeliest] += left  # what rounding takes or gives
     before = 0
     for i in range(size):
         before += frequencies[i]
@@ -294,7 +305,8 @@ def code_flags(
     odds = np.empty(len(classes), np.int64)
     for i in range(len(classes)):
         odds[i] = odds_index(counts[classes[i], 0], counts[classes[i], 1])
-    for i in np.argsort(odds, kind="mergesort"):
+    order, _ = _sorted(odds, ODDS)
+    for i in order:
         zero = (1 << PRECISION) - frequency[odds[i]]
         if decoding:
             place = _place(state)
