@@ -38,14 +38,17 @@ def test_code(planes):
     count, width = len(PLANES), 11
     symbols = random.laplace(0, 3, (count, width)).round().astype(np.int32)
     symbols[4, 5] = 20000  # an escape
-    scale = random.integers(0, 64, symbols.shape)
+    scale = random.integers(0, 64, (count, width + 2))
+    places = np.delete(np.arange(width + 2), [0, 5])  # two positions without symbols
     parts = [slice(0, 1), slice(1, 5), slice(5, count)]
 
     def run(coder, given):
         symbol_coder = SymbolCoder(planes)
-        states, adaptive = symbol_coder.start((width,)), AdaptiveTables(16)
+        states, adaptive = symbol_coder.start(width + 2), AdaptiveTables(16)
         found = [
-            symbol_coder.code(coder, states, part, scale[part], given and given(part), adaptive)
+            symbol_coder.code(
+                coder, states, part, places, scale[part], given and given(part), adaptive
+            )
             for part in parts
         ]
         both = [np.concatenate(results) for results in zip(*found, strict=True)]

@@ -10,13 +10,14 @@ import torch
 
 from innvc.bitstream import make_tables, tables
 from innvc.bitstream.coder import SYMBOL_LIMIT, Decoder, Encoder
-from innvc.bitstream.latent import ExactPrior, code_packet
+from innvc.bitstream.latent import code_packet
+from innvc.bitstream.prior import ExactPrior
 from innvc.config import ModelConfig, PriorConfig
 from innvc.errors import CorruptError, UnsupportedError
 from innvc.model import start
+from innvc.model import subbands as order
 from innvc.model.contexts import VALUE_LIMIT
 from innvc.model.model import InnvcModel, SampleLayout
-from innvc.model.prior import LatentPrior
 
 
 def halves():
@@ -197,7 +198,7 @@ def test_layers_read_no_later_layer(options):
     exact = exact_of(stirred(model_of(**options)))
     before = code_packet(exact, 4, size, None, choose=RandomChooser(4))
     whole = code_packet(exact, 4, size, before.low, choose=RandomChooser(5))
-    ends = np.cumsum([0, *exact.prior.groups])[np.cumsum([0, *map(len, exact.layers)])]
+    ends = np.cumsum([0, *exact.network.groups])[np.cumsum([0, *map(len, exact.layers)])]
     for count in range(len(exact.layers) + 1):
         previous = code_packet(exact, 4, size, None, data=[d[:count] for d in before.coded])
         part = code_packet(exact, 4, size, previous.low, data=[d[:count] for d in whole.coded])
@@ -221,24 +222,41 @@ def test_symbols_do_not_depend_on_threads_or_float_modes():
     assert again.checksums == packet.checksums
 
 
-def test_prior_is_integers(monkeypatch):
-    """Scales and means are integers within their bounds, on values of any size."""
-    exact = exact_of(stirred(model_of(), size=2.0))
-    seen = []
-    whole = LatentPrior.indexes
+@pytest.mark.parametrize("options", PRIORS, ids=str)
+def test_coding_group_by_group_is_the_prior_of_the_whole_frame(options):
+    """The sums are the same integers, on values of any size, with step offsets."""
+    size, group = (4, 5), 4
+    exact = exact_of(stirred(model_of(**options), size=0.5))
+    random = np.random.default_rng(7)
+    offsets = random.integers(-4, 9, size).astype(np.int32)
+    shape = group, exact.channels, *size
+    indexes, means = np.zeros(shape), np.zeros(shape)
 
-    def watched(*sums):
-        assert all(torch.equal(part, part.floor()) for part in sums)
-        seen.append(whole(*sums))
-        return seen[-1]
+    class Choice(RandomChooser):
+        def __call__(self, subband, rows, places, scale, mean):
+            indexes[subband, rows][:, places] = scale[:, places]
+            means[subband, rows][:, places] = mean[:, places]
+            return super().__call__(subband, rows, places, scale, mean)
 
-    monkeypatch.setattr(LatentPrior, "indexes", staticmethod(watched))
-    code_packet(exact, 2, (4, 4), None, choose=RandomChooser(7, size=500))
-    assert len({float(v) for scale, _ in seen for v in scale.unique()}) > 5
-    for scale, mean in seen:
-        assert scale.dtype == mean.dtype == torch.float64
-        assert torch.equal(scale, scale.floor()) and torch.equal(mean, mean.floor())
-        assert 0 <= scale.min() and scale.max() <= 63 and mean.abs().max() <= VALUE_LIMIT
+    before = exact.network.context(
+        torch.from_numpy(random.integers(-90, 90, shape[1:])[None] * 1.0)
+    )
+    packet = code_packet(exact, group, size, before, offsets=offsets, choose=Choice(7, size=500))
+    contexts = [exact.network.context(value[None]) for value in packet.values]
+    none = exact.empty(size)
+    for j in range(group):
+        parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
+        scale, mean = exact.network(
+            exact.weights,
+            slice(0, exact.channels),
+            torch.tensor([order.parameter_level(j, group)]),
+            contexts[j],
+            none if parent is None else contexts[parent],
+            contexts[sibling] if sibling is not None else none if j else before,
+        )
+        scale = (scale[0].numpy() + (0 if j else offsets)).clip(0, 63)
+        assert np.array_equal(indexes[j], scale) and np.array_equal(means[j], mean[0].numpy())
+    assert len(np.unique(indexes)) > 5 and abs(means).max() <= VALUE_LIMIT
 
 
 @torch.no_grad()

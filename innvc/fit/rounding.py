@@ -56,7 +56,7 @@ class Rounding:
             symbols = np.zeros(wanted.shape, np.int32)
             symbols[:, places] = self._trellis.symbols(rows, places.ravel(), *parts)
             return symbols
-        index = torch.from_numpy(scale)
+        index = torch.from_numpy(scale).to(wanted)
         chosen = self._round(wanted, index, weight)
         symbols = chosen.to(torch.int32).numpy()
         if subband == self._decided:
