@@ -22,8 +22,9 @@ from innvc.model import subbands as order
 from innvc.model.contexts import Context
 from innvc.model.field import Window
 from innvc.model.model import STEP_UNIT, Condition, InnvcModel, SampleLayout
-from innvc.model.motion import CELL, Motion, MotionLifting, planes_of
+from innvc.model.motion import CELL, Motion, MotionLifting
 from innvc.model.post_filter import FrameFilter, PostFilter
+from innvc.model.warp import planes_of
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
 

@@ -25,7 +25,8 @@ from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
-from innvc.model.motion import CELL, planes_of
+from innvc.model.motion import CELL
+from innvc.model.warp import planes_of
 from innvc.packet_encoder import PacketEncoder, Plan
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad

@@ -17,17 +17,15 @@ from innvc.model import lifting
 from innvc.model.motion import (
     AFTER,
     BOTH,
-    QUARTER,
     VECTOR_LIMIT,
     LevelMotion,
     MotionLifting,
-    Warp,
     in_quarters,
-    planes_of,
     used,
     zero,
 )
 from innvc.model.subbands import is_centred, low_counts
+from innvc.model.warp import QUARTER, Warp, planes_of
 
 LAYOUTS = {
     "gray": [0] * 4,

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from innvc.model.motion import CELL, QUARTER, VECTOR_LIMIT, Plane, Warp
+from innvc.model.motion import CELL, VECTOR_LIMIT
+from innvc.model.warp import QUARTER, Plane, Warp
 
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
 AROUND = (*CROSS[:4], (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -39,7 +40,6 @@ class Search:
         self.target, self.reference, self.plane, self.rate = target, reference, plane, rate
         self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
-        self._parts: Tensor | None = None
         self.vector = torch.zeros(2, self.rows, self.columns, dtype=torch.long)
 
     def _begin(self, vector: Tensor) -> None:
@@ -55,10 +55,8 @@ class Search:
 
     def _differences(self, vector: Tensor, cells: Tensor) -> Tensor:
         """How far the predictions of some cells are off, [n]."""
-        warp = Warp(vector, None, self.plane, self.reference, self.size, cells=cells)
-        if self._parts is None:
-            self._parts = warp.parts(self.target[None])[0]
-        difference = self._parts[cells] - warp.blocks(self.reference[None])[0]
+        warp = Warp(vector, None, self.plane, self.reference, self.size)
+        difference = warp.errors(self.reference, self.target, cells)
         transform = dct(difference.shape[-1]).to(difference)
         transformed = (difference @ transform.T).mT.reshape(difference.shape) @ transform.T
         return (difference.abs().sum((1, 2)) + transformed.abs().sum((1, 2))) / 2

@@ -21,17 +21,15 @@ from innvc.model.motion import (
     BOTH,
     CELL,
     DETAIL_ENERGY,
-    QUARTER,
     LevelMotion,
     Motion,
     MotionLifting,
-    Plane,
-    Warp,
     in_quarters,
     to_cells,
     used,
 )
 from innvc.model.subbands import is_centred, low_counts
+from innvc.model.warp import QUARTER, Plane, Warp
 
 MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
 # That noise of one of two details brings into three frames whose middle one is kept: both together

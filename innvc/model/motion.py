@@ -14,23 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
 from itertools import pairwise
-from math import ceil
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.model.lifting import synthesis_energy
 from innvc.model.subbands import is_centred, low_counts
+from innvc.model.warp import Plane, Warp
 
 CELL = 16  # luma samples
-QUARTER = 8
-OVERLAP = 4  # luma samples
-TAPS = 8
-PRECISION = 3  # fractional bits of a luma vector
 VECTOR_LIMIT = 1 << 13  # of |component| as it is coded: in eighths or quarters of a sample
 NONE, BEFORE, AFTER, BOTH = range(4)
 # Weight of each reference, by mode, and the energy that noise of a detail brings into the frames
@@ -87,182 +81,6 @@ def used(mode: np.ndarray) -> np.ndarray:
 def in_quarters(cells: np.ndarray) -> np.ndarray:
     """Values of cells [..., rows, columns] for their quarters."""
     return cells.repeat(2, -2).repeat(2, -1)
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Where the samples of one plane are among the packed channels."""
-
-    channels: slice
-    vertical: int  # phases packed into channels, in each direction
-    horizontal: int
-
-    def samples(self, luma: int) -> tuple[int, int]:
-        """Samples of this plane in an even number of luma samples, in each direction."""
-        return luma // 2 * self.vertical, luma // 2 * self.horizontal
-
-    @property
-    def precision(self) -> tuple[int, int]:
-        """Fractional bits of a vector in this plane's samples."""
-        return PRECISION + 2 - self.vertical, PRECISION + 2 - self.horizontal
-
-    def unpack(self, packed: Tensor) -> Tensor:
-        """[P, H, W] samples of packed frames [P, C, h, w]."""
-        x = packed[:, self.channels].unflatten(1, (self.vertical, self.horizontal))
-        return x.permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2)
-
-    def pack(self, samples: Tensor) -> Tensor:
-        """The inverse of `unpack`: [P, phases, h, w]."""
-        x = samples.unflatten(2, (-1, self.horizontal)).unflatten(1, (-1, self.vertical))
-        return x.permute(0, 2, 4, 1, 3).flatten(1, 2)
-
-
-def planes_of(packed_planes: Sequence[int | None]) -> list[Plane]:
-    """Planes of frames packed by 2, from the plane of each channel."""
-    planes, first = [], 0
-    for plane in dict.fromkeys(packed_planes):
-        count = list(packed_planes).count(plane)
-        planes.append(Plane(slice(first, first + count), 1 if count == 1 else 2, ceil(count / 2)))
-        first += count
-    return planes
-
-
-@cache
-def _filters(precision: int) -> Tensor:
-    """[2^precision, TAPS] Lanczos interpolation at each phase; the first tap is at -3."""
-    phase = torch.arange(1 << precision, dtype=torch.float64)[:, None] / (1 << precision)
-    distance = torch.arange(TAPS, dtype=torch.float64)[None] - (TAPS // 2 - 1) - phase
-    taps = torch.sinc(distance) * torch.sinc(distance * 2 / TAPS) * (distance.abs() < TAPS / 2)
-    return taps / taps.sum(1, keepdim=True)
-
-
-@cache
-def _bands(
-    precision: int, cell: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """[2^precision, cell, cell + TAPS - 1] filters as matrices over a cell and its margin.
-
-    And their transposes.
-    """
-    filters = _filters(precision)
-    bands = torch.zeros(len(filters), cell, cell + TAPS - 1, dtype=torch.float64)
-    for i in range(cell):
-        bands[:, i, i : i + TAPS] = filters
-    bands = bands.to(device, dtype)
-    return bands, bands.mT.contiguous()
-
-
-class Warp:
-    """Block motion compensation of one plane by one set of vectors: linear in the samples.
-
-    Each cell's prediction reaches into its neighbours, where the two are blended.
-
-    Args:
-        vector: int [2, rows, columns] in eighths of a luma sample.
-        weight: Of each cell's prediction, [rows, columns]; None is 1.
-        plane: Whose samples.
-        like: A tensor of the samples' dtype and device.
-        size: Luma samples of a cell.
-        overlap: Luma samples by which a prediction reaches into the neighbours.
-        cells: Numbers of some cells, of which alone `blocks` gives predictions.
-    """
-
-    def __init__(
-        self,
-        vector: Tensor,
-        weight: Tensor | None,
-        plane: Plane,
-        like: Tensor,
-        size: int = QUARTER,
-        overlap: int = OVERLAP,
-        cells: Tensor | None = None,
-    ) -> None:
-        counts = vector.shape[1:]
-        if cells is None:
-            cells = torch.arange(counts[0] * counts[1], device=like.device)
-        places = cells // counts[1], cells % counts[1]
-        self._cell, self._reach = plane.samples(size), plane.samples(overlap)
-        self._block = plane.samples(size + 2 * overlap)
-        height, width = (n * cell for n, cell in zip(counts, self._cell, strict=True))
-        self._size = height, width
-        self._padded = (height + 2 * self._reach[0], width + 2 * self._reach[1])
-        self._starts, self._bands, windows = [], [], []
-        for axis, count in enumerate(counts):
-            bits, cell, block = plane.precision[axis], self._cell[axis], self._block[axis]
-            v = vector[axis].to(like.device).flatten()[cells].long()
-            start = places[axis] * cell - self._reach[axis] - (TAPS // 2 - 1) + (v >> bits)
-            # Outside of the picture the samples are those at its edge.
-            self._starts.append(start.clamp(-(block + TAPS - 1), count * cell))
-            phase = v & ((1 << bits) - 1)
-            self._bands.append(_bands(bits, block, like.dtype, like.device)[axis][phase])
-            shares = _windows(count, cell, self._reach[axis], like.dtype, like.device)
-            windows.append(shares[places[axis]])
-        self._share = windows[0][:, :, None] * windows[1][:, None, :]
-        if weight is not None:
-            self._share = self._share * weight.to(like).flatten()[cells, None, None]
-
-    def __call__(self, samples: Tensor) -> Tensor:
-        """Predictions [N, H, W] from samples [N, H, W]."""
-        columns = self.blocks(samples).flatten(2).mT
-        padded = F.fold(columns, self._padded, self._block, stride=self._cell)[:, 0]
-        y, x = self._reach
-        return padded[:, y : padded.shape[1] - y, x : padded.shape[2] - x]
-
-    def adjoint(self, samples: Tensor) -> Tensor:
-        """The transpose of the linear map, [N, H, W] to [N, H, W]."""
-        return self._back(self.parts(samples))
-
-    def received(self) -> Tensor:
-        """The transpose for samples that are all one, [1, H, W]."""
-        return self._back(self._share[None])
-
-    def _back(self, parts: Tensor) -> Tensor:
-        patches = self._bands[0].mT @ parts @ self._bands[1].mT
-        height, width = self._size
-        result = patches.new_zeros(len(patches), height * width)
-        return result.index_add_(1, self._index, patches.flatten(1)).view(-1, height, width)
-
-    @cached_property
-    def _index(self) -> Tensor:
-        """Where the samples that predict each cell are in the picture, as one axis."""
-        places = []
-        for start, size, block in zip(self._starts, self._size, self._block, strict=True):
-            span = torch.arange(block + TAPS - 1, device=start.device)
-            places.append((start[:, None] + span).clamp(0, size - 1))
-        return (places[0][:, :, None] * self._size[1] + places[1][:, None, :]).flatten()
-
-    def blocks(self, samples: Tensor) -> Tensor:
-        """Predictions of the cells and the samples around, [N, cells, height, width], by share.
-
-        Their sum in place is the prediction of the samples [N, H, W].
-        """
-        (y, down), (x, across) = (
-            (start, block + TAPS - 1)
-            for start, block in zip(self._starts, self._block, strict=True)
-        )
-        padded = F.pad(samples[None], (across, across, down, down), mode="replicate")[0]
-        windows = padded.unfold(1, down, 1).unfold(2, across, 1)[:, y + down, x + across]
-        return self._bands[0] @ windows @ self._bands[1] * self._share
-
-    def parts(self, samples: Tensor) -> Tensor:
-        """The samples [N, H, W] that `blocks` predict, by share."""
-        y, x = self._reach
-        padded = F.pad(samples, (x, x, y, y))
-        (down, across), (height, width) = self._cell, self._block
-        windows = padded.unfold(1, height, down).unfold(2, width, across)
-        return windows.flatten(1, 2) * self._share
-
-
-@cache
-def _windows(count: int, cell: int, reach: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[count, cell + 2 reach] shares of a row of cells in the samples around; they sum to 1."""
-    place = torch.arange(cell + 2 * reach, dtype=torch.float64) + 0.5
-    ramp = (place / (2 * reach)).clamp(max=1)
-    windows = torch.minimum(ramp, ramp.flip(0)).repeat(count, 1)
-    # Outside of the picture there is nothing to blend with.
-    windows[0, : 2 * reach] = (place[: 2 * reach] > reach).double()
-    windows[-1, cell:] = (place[cell:] < cell + reach).double()
-    return windows.to(device, dtype)
 
 
 class MotionLifting:
