@@ -134,7 +134,7 @@ class Warp:
         for count, cell, reach, bits in axes:
             filters.append(_filters(bits).to(self._like).numpy())
             windows.append(_windows(count, cell, reach).to(self._like).numpy())
-        self._blocks = Blocks(
+        self.blocks = Blocks(
             vector.to("cpu", torch.int64).numpy(),
             weight.to(self._like).numpy(),
             *filters,
@@ -148,34 +148,21 @@ class Warp:
         padded = samples.new_zeros(
             len(samples), self._shape[0] + 2 * y, self._shape[1] + 2 * x, device="cpu"
         )
-        _predict(self._blocks, _array(samples), padded.numpy())
+        _predict(self.blocks, array(samples), padded.numpy())
         return padded[:, y : y + self._shape[0], x : x + self._shape[1]].to(samples.device)
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [N, H, W] to [N, H, W]."""
         result = samples.new_zeros(len(samples), *self._shape, device="cpu")
-        _give_back(self._blocks, _array(samples), result.numpy())
+        _give_back(self.blocks, array(samples), result.numpy())
         return result.to(samples.device)
 
     def received(self) -> Tensor:
         """The transpose for samples that are all one, [1, H, W]."""
         return self.adjoint(self._like.new_ones(1, *self._shape))
 
-    def errors(self, samples: Tensor, target: Tensor, cells: Tensor) -> Tensor:
-        """What the predictions of some cells and the samples around lack, [n, height, width].
 
-        Args:
-            samples: What predicts [H, W].
-            target: What is predicted [H, W].
-            cells: Numbers of cells [n].
-        """
-        height, width = (c + 2 * r for c, r in zip(self._cell, self._reach, strict=True))
-        errors = samples.new_empty(len(cells), height, width)
-        _find_errors(self._blocks, _array(samples), _array(target), cells.numpy(), errors.numpy())
-        return errors
-
-
-def _array(samples: Tensor) -> np.ndarray:
+def array(samples: Tensor) -> np.ndarray:
     array: np.ndarray = samples.detach().cpu().contiguous().numpy()
     return array
 
@@ -198,7 +185,7 @@ def _filter(blocks: Blocks, axis: int, r: int, c: int) -> np.ndarray:
 
 
 @compiled
-def _room(blocks: Blocks, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def room(blocks: Blocks, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Room for shares, for the samples that predict a cell, and for a line of those."""
     height, width = blocks.rows.shape[1], blocks.columns.shape[1]
     span = -(-(width + TAPS - 1) // LANES) * LANES
@@ -234,13 +221,16 @@ def _window(samples: np.ndarray, y0: int, x0: int, window: np.ndarray) -> None:
 @compiled
 def _part(samples: np.ndarray, y0: int, x0: int, share: np.ndarray, part: np.ndarray) -> None:
     """A block of samples by share [height, width] from y0 and x0 on; zero outside."""
-    part[: share.shape[0], : share.shape[1]] = 0
-    y1, x1 = max(y0, 0), max(x0, 0)
-    inside = samples[y1 : max(y0 + share.shape[0], 0), x1 : max(x0 + share.shape[1], 0)]
-    for i in range(inside.shape[0]):
-        shares, target = share[y1 - y0 + i], part[y1 - y0 + i]
-        for j in range(inside.shape[1]):
-            target[x1 - x0 + j] = inside[i, j] * shares[x1 - x0 + j]
+    height, width = share.shape
+    first, last = max(-x0, 0), min(samples.shape[1] - x0, width)
+    for i in range(height):
+        target = part[i]
+        for j in range(width):
+            target[j] = 0
+        if 0 <= y0 + i < len(samples):
+            row, shares, target = samples[y0 + i, x0 + first :], share[i, first:], target[first:]
+            for j in range(last - first):
+                target[j] = row[j] * shares[j]
 
 
 @fused
@@ -281,21 +271,34 @@ def _spread(
 
 
 @compiled
+def predict_cell(
+    blocks: Blocks,
+    samples: np.ndarray,
+    r: int,
+    c: int,
+    share: np.ndarray,
+    window: np.ndarray,
+    line: np.ndarray,
+    block: np.ndarray,
+) -> None:
+    """Finds a cell's shares and its block, before they are taken, from samples [H, W]."""
+    _shares(blocks, r, c, share)
+    _window(samples, _start(blocks, 0, r, c), _start(blocks, 1, r, c), window)
+    _interpolate(window, _filter(blocks, 0, r, c), _filter(blocks, 1, r, c), line, block)
+
+
+@compiled
 def _predict(blocks: Blocks, samples: np.ndarray, padded: np.ndarray) -> None:
     """Adds predictions from samples [N, H, W] to those with a margin [N, H', W']."""
     (height, width), _, _ = blocks.sizes
-    share, window, line = _room(blocks, samples.dtype)
+    share, window, line = room(blocks, samples.dtype)
     block = np.empty_like(share)
     for r in range(blocks.weight.shape[0] - 1, -1, -1):
         for c in range(blocks.weight.shape[1] - 1, -1, -1):
             if blocks.weight[r, c] == 0:
                 continue
-            _shares(blocks, r, c, share)
-            y0, x0 = _start(blocks, 0, r, c), _start(blocks, 1, r, c)
-            down, across = _filter(blocks, 0, r, c), _filter(blocks, 1, r, c)
             for n in range(len(samples)):
-                _window(samples[n], y0, x0, window)
-                _interpolate(window, down, across, line, block)
+                predict_cell(blocks, samples[n], r, c, share, window, line, block)
                 for y in range(block.shape[0]):
                     row = padded[n, r * height + y, c * width :]
                     for x in range(block.shape[1]):
@@ -306,7 +309,7 @@ def _predict(blocks: Blocks, samples: np.ndarray, padded: np.ndarray) -> None:
 def _give_back(blocks: Blocks, samples: np.ndarray, result: np.ndarray) -> None:
     """The transpose of `_predict` without margin, added to `result` [N, H, W]."""
     (height, width), (above, left), _ = blocks.sizes
-    share, patch, _ = _room(blocks, samples.dtype)
+    share, patch, _ = room(blocks, samples.dtype)
     rows, columns = samples.shape[1:]
     around, width_out = TAPS - 1, share.shape[1] + TAPS - 1
     part = np.zeros((patch.shape[0] + around, patch.shape[1] + LANES), samples.dtype)
@@ -333,22 +336,3 @@ def _give_back(blocks: Blocks, samples: np.ndarray, result: np.ndarray) -> None:
                     else:
                         for j in range(width_out):
                             row[min(max(x0 + j, 0), columns - 1)] += patch[i, j]
-
-
-@compiled
-def _find_errors(
-    blocks: Blocks, samples: np.ndarray, target: np.ndarray, cells: np.ndarray, errors: np.ndarray
-) -> None:
-    """See `Warp.errors`."""
-    (height, width), (above, left), _ = blocks.sizes
-    share, window, line = _room(blocks, samples.dtype)
-    block = np.empty_like(share)
-    for n, cell in enumerate(cells):
-        r, c = divmod(cell, blocks.weight.shape[1])
-        _shares(blocks, r, c, share)
-        _window(samples, _start(blocks, 0, r, c), _start(blocks, 1, r, c), window)
-        _interpolate(window, _filter(blocks, 0, r, c), _filter(blocks, 1, r, c), line, block)
-        _part(target, r * height - above, c * width - left, share, errors[n])
-        for y in range(block.shape[0]):
-            for x in range(block.shape[1]):
-                errors[n, y, x] -= block[y, x] * share[y, x]
