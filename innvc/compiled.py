@@ -1,4 +1,8 @@
-"""Functions that are compiled at their first call, and kept for later processes."""
+"""Functions that are compiled at their first call, and kept for later processes.
+
+What is kept is compiled anew when its own file changes, so a compiled function calls only those of
+its own file.
+"""
 
 from __future__ import annotations
 

@@ -12,9 +12,7 @@ import numpy as np
 
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.range_coder import Stream, Tables, code
-from innvc.bitstream.tables import LEVELS
-from innvc.compiled import compiled
+from innvc.bitstream.range_coder import code_paths
 
 # Next state by the state and the symbol's parity; odd states have quantiser 1.
 NEXT = np.array([(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)], dtype=np.uint8)
@@ -78,62 +76,7 @@ class SymbolCoder:
         found = coder.room(shape[0] * shape[1], given, np.int32).reshape(shape)
         half = np.empty_like(found)
         planes = np.full(shape[0], -1) if self.planes is None else self.planes[rows]
-        coder.check(
-            _code(coder.stream, adaptive.tables, planes, states, places, scale, found, half)
-        )
+        paths = planes, NEXT, states
+        tables = adaptive.tables
+        coder.check(code_paths(coder.stream, tables, *paths, places, scale, found, half))
         return found, half
-
-
-@compiled
-def _code(
-    stream: Stream,
-    tables: Tables,
-    planes: np.ndarray,
-    states: np.ndarray,
-    places: np.ndarray,
-    scale: np.ndarray,
-    symbols: np.ndarray,
-    half: np.ndarray,
-) -> bool:
-    """As `SymbolCoder.code`; planes are -1 in independent quantisation."""
-    channels, count = symbols.shape
-    left = np.ones(channels, np.bool_)
-    keys = np.empty(channels * count, np.int64)
-    turn = np.empty(channels * count, np.int32)
-    coded = 0
-    while coded < channels:
-        # One channel of each plane is coded, or all where there are no paths.
-        taken = np.zeros(len(states), np.bool_)
-        chosen = np.zeros(channels, np.bool_)
-        n = 0
-        for c in range(channels):
-            plane = planes[c]
-            if not left[c] or (plane >= 0 and taken[plane]):
-                continue
-            chosen[c], left[c] = True, False
-            coded += 1
-            for i in range(count):
-                keys[n] = scale[c, places[i]]
-                turn[n] = symbols[c, i]
-                if plane >= 0:
-                    taken[plane] = True
-                    keys[n] += LEVELS * (1 + (states[plane, places[i]] & 1))
-                n += 1
-        if not code(stream, tables, keys[:n], turn[:n]):
-            return False
-        n = 0
-        for c in range(channels):
-            if not chosen[c]:
-                continue
-            plane = planes[c]
-            for i in range(count):
-                symbol = turn[n]
-                n += 1
-                symbols[c, i] = symbol
-                half[c, i] = 2 * symbol
-                if plane >= 0:
-                    state = states[plane, places[i]]
-                    if state & 1:
-                        half[c, i] -= np.sign(symbol)
-                    states[plane, places[i]] = NEXT[state, symbol & 1]
-    return True

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from innvc.bitstream.tables import LEVELS
 from innvc.compiled import compiled, inlined
 
 PRECISION = 24  # bits of the frequencies' sum
@@ -273,6 +274,72 @@ def _renew(tables: Tables, key: int) -> None:
         before += frequencies[i]
         tables.own[key * (LONGEST + 1) + i + 1] = before
     own[RENEWED] = 1
+
+
+@compiled
+def code_paths(
+    stream: Stream,
+    tables: Tables,
+    planes: np.ndarray,
+    following: np.ndarray,
+    states: np.ndarray,
+    places: np.ndarray,
+    scale: np.ndarray,
+    symbols: np.ndarray,
+    half: np.ndarray,
+) -> bool:
+    """Codes symbols of channels, or decodes into them, in turns of one channel of each plane.
+
+    Args:
+        planes: Of the channels; all -1 in independent quantisation, where there is one turn.
+        following: The next state, by state and parity; odd states have quantiser 1.
+        states, places, scale, symbols: See `dependent.SymbolCoder.code`.
+        half: Takes the half steps [channels, n].
+
+    Returns:
+        Whether the string is valid.
+    """
+    channels, count = symbols.shape
+    left = np.ones(channels, np.bool_)
+    keys = np.empty(channels * count, np.int64)
+    turn = np.empty(channels * count, np.int32)
+    coded = 0
+    while coded < channels:
+        # One channel of each plane is coded, or all where there are no paths.
+        taken = np.zeros(len(states), np.bool_)
+        chosen = np.zeros(channels, np.bool_)
+        n = 0
+        for c in range(channels):
+            plane = planes[c]
+            if not left[c] or (plane >= 0 and taken[plane]):
+                continue
+            chosen[c], left[c] = True, False
+            coded += 1
+            for i in range(count):
+                keys[n] = scale[c, places[i]]
+                turn[n] = symbols[c, i]
+                if plane >= 0:
+                    taken[plane] = True
+                    keys[n] += LEVELS * (1 + (states[plane, places[i]] & 1))
+                n += 1
+        if not code(stream, tables, keys[:n], turn[:n]):
+            return False
+        n = 0
+        for c in range(channels):
+            if not chosen[c]:
+                continue
+            plane = planes[c]
+            for i in range(count):
+                symbol = turn[n]
+                n += 1
+                symbols[c, i] = symbol
+                half[c, i] = 2 * symbol
+                if plane >= 0:
+                    state = states[plane, places[i]]
+                    if state & 1:
+                        half[c, i] -= np.sign(symbol)
+                    states[plane, places[i]] = following[state, symbol & 1]
+    return True
 
 
 @compiled

@@ -7,21 +7,18 @@ from functools import cache
 from itertools import product
 from math import sqrt
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from innvc.compiled import compiled, fused
 from innvc.model.motion import CELL, VECTOR_LIMIT
 from innvc.model.warp import (
     OVERLAP,
     QUARTER,
-    Blocks,
     Plane,
     Warp,
-    predict_cell,
-    room,
+    add_sizes,
+    find_errors,
 )
 
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
@@ -69,12 +66,12 @@ class Search:
         side = self.size + 2 * OVERLAP
         errors = self.reference.new_empty(side, len(cells), side)
         images = self.reference.numpy(), self.target.numpy()
-        _find_errors(blocks, *images, cells.numpy(), errors.numpy())
+        find_errors(blocks, *images, cells.numpy(), errors.numpy())
         basis = dct(side).to(errors)
         coefficients = (basis @ errors.flatten(1)).view(-1, side) @ basis.T
         found = errors.new_zeros(len(cells))
         for part in (errors, coefficients.view_as(errors)):
-            _add_sizes(part.numpy(), found.numpy())
+            add_sizes(part.numpy(), found.numpy())
         return found / 2
 
     def bits(self, vector: Tensor) -> Tensor:
@@ -228,44 +225,3 @@ def dct(size: int) -> Tensor:
     basis = torch.cos(torch.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * sqrt(2 / size)
     basis[0] /= sqrt(2)
     return basis
-
-
-@compiled
-def _find_errors(
-    blocks: Blocks, samples: np.ndarray, target: np.ndarray, cells: np.ndarray, errors: np.ndarray
-) -> None:
-    """What predictions from samples [H, W] and the samples around lack to a target [H, W].
-
-    Args:
-        cells: Numbers of cells [n].
-        errors: Takes them, [height, n, width].
-    """
-    share, window, line = room(blocks, samples.dtype)
-    block = np.empty_like(share)
-    sizes = blocks.sizes
-    for n, cell in enumerate(cells):
-        r, c = divmod(cell, blocks.weight.shape[1])
-        predict_cell(blocks, samples, r, c, share, window, line, block)
-        y, x = r * sizes[0, 0] - sizes[1, 0], c * sizes[0, 1] - sizes[1, 1]
-        first, last = max(-x, 0), min(target.shape[1] - x, share.shape[1])
-        for i in range(len(share)):
-            error = errors[i, n]
-            if first or last < len(error) or y + i < 0 or y + i >= len(target):
-                for j in range(len(error)):
-                    error[j] = 0
-            if 0 <= y + i < len(target):
-                row, error = target[y + i, x + first :], error[first:]
-                found, shares = block[i, first:], share[i, first:]
-                for j in range(last - first):
-                    error[j] = (row[j] - found[j]) * shares[j]
-
-
-@fused
-def _add_sizes(values: np.ndarray, sums: np.ndarray) -> None:
-    """Adds the sizes of values [height, n, width] to sums [n]."""
-    for i in range(values.shape[0]):
-        for n in range(values.shape[1]):
-            row, total = values[i, n], sums[n]
-            for j in range(values.shape[2]):
-                total += abs(row[j])
-            sums[n] = total

@@ -148,13 +148,13 @@ class Warp:
         padded = samples.new_zeros(
             len(samples), self._shape[0] + 2 * y, self._shape[1] + 2 * x, device="cpu"
         )
-        _predict(self.blocks, array(samples), padded.numpy())
+        _predict(self.blocks, _array(samples), padded.numpy())
         return padded[:, y : y + self._shape[0], x : x + self._shape[1]].to(samples.device)
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [N, H, W] to [N, H, W]."""
         result = samples.new_zeros(len(samples), *self._shape, device="cpu")
-        _give_back(self.blocks, array(samples), result.numpy())
+        _give_back(self.blocks, _array(samples), result.numpy())
         return result.to(samples.device)
 
     def received(self) -> Tensor:
@@ -162,7 +162,7 @@ class Warp:
         return self.adjoint(self._like.new_ones(1, *self._shape))
 
 
-def array(samples: Tensor) -> np.ndarray:
+def _array(samples: Tensor) -> np.ndarray:
     array: np.ndarray = samples.detach().cpu().contiguous().numpy()
     return array
 
@@ -185,7 +185,7 @@ def _filter(blocks: Blocks, axis: int, r: int, c: int) -> np.ndarray:
 
 
 @compiled
-def room(blocks: Blocks, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _room(blocks: Blocks, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Room for shares, for the samples that predict a cell, and for a line of those."""
     height, width = blocks.rows.shape[1], blocks.columns.shape[1]
     span = -(-(width + TAPS - 1) // LANES) * LANES
@@ -271,7 +271,7 @@ def _spread(
 
 
 @compiled
-def predict_cell(
+def _predict_cell(
     blocks: Blocks,
     samples: np.ndarray,
     r: int,
@@ -291,14 +291,14 @@ def predict_cell(
 def _predict(blocks: Blocks, samples: np.ndarray, padded: np.ndarray) -> None:
     """Adds predictions from samples [N, H, W] to those with a margin [N, H', W']."""
     (height, width), _, _ = blocks.sizes
-    share, window, line = room(blocks, samples.dtype)
+    share, window, line = _room(blocks, samples.dtype)
     block = np.empty_like(share)
     for r in range(blocks.weight.shape[0] - 1, -1, -1):
         for c in range(blocks.weight.shape[1] - 1, -1, -1):
             if blocks.weight[r, c] == 0:
                 continue
             for n in range(len(samples)):
-                predict_cell(blocks, samples[n], r, c, share, window, line, block)
+                _predict_cell(blocks, samples[n], r, c, share, window, line, block)
                 for y in range(block.shape[0]):
                     row = padded[n, r * height + y, c * width :]
                     for x in range(block.shape[1]):
@@ -309,7 +309,7 @@ def _predict(blocks: Blocks, samples: np.ndarray, padded: np.ndarray) -> None:
 def _give_back(blocks: Blocks, samples: np.ndarray, result: np.ndarray) -> None:
     """The transpose of `_predict` without margin, added to `result` [N, H, W]."""
     (height, width), (above, left), _ = blocks.sizes
-    share, patch, _ = room(blocks, samples.dtype)
+    share, patch, _ = _room(blocks, samples.dtype)
     rows, columns = samples.shape[1:]
     around, width_out = TAPS - 1, share.shape[1] + TAPS - 1
     part = np.zeros((patch.shape[0] + around, patch.shape[1] + LANES), samples.dtype)
@@ -336,3 +336,44 @@ def _give_back(blocks: Blocks, samples: np.ndarray, result: np.ndarray) -> None:
                     else:
                         for j in range(width_out):
                             row[min(max(x0 + j, 0), columns - 1)] += patch[i, j]
+
+
+@compiled
+def find_errors(
+    blocks: Blocks, samples: np.ndarray, target: np.ndarray, cells: np.ndarray, errors: np.ndarray
+) -> None:
+    """What predictions from samples [H, W] and the samples around lack to a target [H, W].
+
+    Args:
+        cells: Numbers of cells [n].
+        errors: Takes them, [height, n, width].
+    """
+    share, window, line = _room(blocks, samples.dtype)
+    block = np.empty_like(share)
+    sizes = blocks.sizes
+    for n, cell in enumerate(cells):
+        r, c = divmod(cell, blocks.weight.shape[1])
+        _predict_cell(blocks, samples, r, c, share, window, line, block)
+        y, x = r * sizes[0, 0] - sizes[1, 0], c * sizes[0, 1] - sizes[1, 1]
+        first, last = max(-x, 0), min(target.shape[1] - x, share.shape[1])
+        for i in range(len(share)):
+            error = errors[i, n]
+            if first or last < len(error) or y + i < 0 or y + i >= len(target):
+                for j in range(len(error)):
+                    error[j] = 0
+            if 0 <= y + i < len(target):
+                row, error = target[y + i, x + first :], error[first:]
+                found, shares = block[i, first:], share[i, first:]
+                for j in range(last - first):
+                    error[j] = (row[j] - found[j]) * shares[j]
+
+
+@fused
+def add_sizes(values: np.ndarray, sums: np.ndarray) -> None:
+    """Adds the sizes of values [height, n, width] to sums [n]."""
+    for i in range(values.shape[0]):
+        for n in range(values.shape[1]):
+            row, total = values[i, n], sums[n]
+            for j in range(values.shape[2]):
+                total += abs(row[j])
+            sums[n] = total
