@@ -166,15 +166,21 @@ def _escape(state: np.ndarray, words: np.ndarray, half: int, symbol: int) -> int
     length = 0
     while excess >> (length + 1) > 0:
         length += 1
-    length = _number(state, words, 5, length)
-    negative = _number(state, words, 1, 1 if symbol < 0 else 0)
-    if length < 0 or length > 24 or negative < 0:
-        return 0
-    rest = _number(state, words, length, excess - (1 << length))
-    if rest < 0:
-        return 0
-    excess = (1 << length) + rest
-    return -(excess + half) if negative else excess + half
+    negative, rest = 1 if symbol < 0 else 0, excess - (1 << length)
+    for field in range(3):
+        bits = 5 if field == 0 else 1 if field == 1 else length
+        value = length if field == 0 else negative if field == 1 else rest
+        value = _number(state, words, bits, value)
+        if value < 0 or (field == 0 and value > 24):
+            return 0
+        if field == 0:
+            length = value
+        elif field == 1:
+            negative = value
+        else:
+            rest = value
+    excess = half + (1 << length) + rest
+    return -excess if negative else excess
 
 
 @compiled

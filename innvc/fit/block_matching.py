@@ -13,12 +13,10 @@ from torch import Tensor
 
 from innvc.model.motion import CELL, VECTOR_LIMIT
 from innvc.model.warp import (
-    OVERLAP,
     QUARTER,
     Plane,
     Warp,
     add_sizes,
-    find_errors,
 )
 
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
@@ -62,11 +60,9 @@ class Search:
 
     def _differences(self, vector: Tensor, cells: Tensor) -> Tensor:
         """How far the predictions of some cells are off, [n]."""
-        blocks = Warp(vector, None, self.plane, self.reference, self.size).blocks
-        side = self.size + 2 * OVERLAP
-        errors = self.reference.new_empty(side, len(cells), side)
-        images = self.reference.numpy(), self.target.numpy()
-        find_errors(blocks, *images, cells.numpy(), errors.numpy())
+        warp = Warp(vector, None, self.plane, self.reference, self.size, cells=cells)
+        errors = warp.errors(self.reference, self.target)
+        side = errors.shape[-1]
         basis = dct(side).to(errors)
         coefficients = (basis @ errors.flatten(1)).view(-1, side) @ basis.T
         found = errors.new_zeros(len(cells))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -81,22 +81,39 @@ def _windows(count: int, cell: int, reach: int) -> Tensor:
 
 
 class Blocks(NamedTuple):
-    """Predictions of cells.
+    """Predictions of n cells and the samples around, which are blocks of one size.
 
     Attributes:
-        vector, weight: See `Warp`.
-        down, across: Filters by phase, vertically and horizontally [phases, TAPS].
-        rows, columns: Shares of a row of cells in the samples around, vertically and horizontally.
-        sizes: [3, 2] samples of a cell, those around on each side, and fractional bits of a vector.
+        place: [n, 2] row and column of a block's first sample; it may lie outside.
+        start: [n, 2] those of the first sample that predicts it.
+        down, across: Filters, vertically and horizontally [n, TAPS].
+        rows, columns: Shares of the prediction in the samples [n, height], [n, width].
+        weight: [n] a factor of them.
     """
 
-    vector: np.ndarray
-    weight: np.ndarray
+    place: np.ndarray
+    start: np.ndarray
     down: np.ndarray
     across: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
-    sizes: np.ndarray
+    weight: np.ndarray
+
+
+class _Room(NamedTuple):
+    """Of one block.
+
+    Attributes:
+        share: [height, width].
+        block: [height, width] what is predicted.
+        window: What predicts it; lines are padded to a multiple of LANES.
+        line: One of them.
+    """
+
+    share: np.ndarray
+    block: np.ndarray
+    window: np.ndarray
+    line: np.ndarray
 
 
 class Warp:
@@ -112,6 +129,7 @@ class Warp:
         like: A tensor of the samples' dtype.
         size: Luma samples of a cell.
         overlap: Luma samples by which a prediction reaches into the neighbours.
+        cells: Numbers of some cells, which alone are predicted.
     """
 
     def __init__(
@@ -122,44 +140,70 @@ class Warp:
         like: Tensor,
         size: int = QUARTER,
         overlap: int = OVERLAP,
+        cells: Tensor | None = None,
     ) -> None:
-        rows, columns = vector.shape[1:]
-        self._cell, self._reach = plane.samples(size), plane.samples(overlap)
-        self._shape = rows * self._cell[0], columns * self._cell[1]
+        counts = vector.shape[1:]
+        cell, self._reach = plane.samples(size), plane.samples(overlap)
+        self._shape = counts[0] * cell[0], counts[1] * cell[1]
         self._like = like[..., :0].cpu()
         if weight is None:
-            weight = torch.ones(rows, columns)
-        axes = zip((rows, columns), self._cell, self._reach, plane.precision, strict=True)
-        filters, windows = [], []
-        for count, cell, reach, bits in axes:
-            filters.append(_filters(bits).to(self._like).numpy())
-            windows.append(_windows(count, cell, reach).to(self._like).numpy())
-        self.blocks = Blocks(
-            vector.to("cpu", torch.int64).numpy(),
-            weight.to(self._like).numpy(),
-            *filters,
-            *windows,
-            np.array([self._cell, self._reach, plane.precision]),
-        )
+            weight = torch.ones(counts)
+        weights = weight.to(self._like).flatten().numpy()
+        which = np.flatnonzero(weights) if cells is None else cells.numpy()
+        vectors = vector.cpu().flatten(1).numpy()[:, which].astype(np.int64)
+        places, starts, filters, shares = [], [], [], []
+        for axis, number in enumerate(np.divmod(which, counts[1])):
+            length, reach, bits = cell[axis], self._reach[axis], plane.precision[axis]
+            places.append(number * length - reach)
+            start = places[-1] - (TAPS // 2 - 1) + (vectors[axis] >> bits)
+            # Outside of the picture the samples are those at its edge.
+            far = -(length + 2 * reach + TAPS - 1), self._shape[axis]
+            starts.append(start.clip(*far))
+            filters.append(_filters(bits).to(self._like).numpy()[vectors[axis] & ((1 << bits) - 1)])
+            windows = _windows(counts[axis], length, reach).to(self._like).numpy()
+            shares.append(windows[number])
+        corners = np.stack(places, 1), np.stack(starts, 1)
+        self._blocks = Blocks(*corners, *filters, *shares, weights[which])
+
+    def _room(self) -> _Room:
+        height, width = (shares.shape[1] for shares in (self._blocks.rows, self._blocks.columns))
+        span = -(-(width + TAPS - 1) // LANES) * LANES
+        shapes = (height, width), (height, width), (height + TAPS - 1, span), span
+        return _Room(*(np.zeros(shape, self._blocks.rows.dtype) for shape in shapes))
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Predictions [N, H, W] from samples [N, H, W]."""
         y, x = self._reach
-        padded = samples.new_zeros(
-            len(samples), self._shape[0] + 2 * y, self._shape[1] + 2 * x, device="cpu"
-        )
-        _predict(self.blocks, _array(samples), padded.numpy())
+        size = len(samples), self._shape[0] + 2 * y, self._shape[1] + 2 * x
+        padded = samples.new_zeros(size, device="cpu")
+        _predict(self._blocks, self._room(), _array(samples), y, x, padded.numpy())
         return padded[:, y : y + self._shape[0], x : x + self._shape[1]].to(samples.device)
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [N, H, W] to [N, H, W]."""
         result = samples.new_zeros(len(samples), *self._shape, device="cpu")
-        _give_back(self.blocks, _array(samples), result.numpy())
+        room = self._room()
+        edge = TAPS - 1
+        part = np.zeros((len(room.window) + edge, room.window.shape[1] + LANES), room.line.dtype)
+        _give_back(self._blocks, room, _array(samples), part, part[0].copy(), result.numpy())
         return result.to(samples.device)
 
     def received(self) -> Tensor:
         """The transpose for samples that are all one, [1, H, W]."""
         return self.adjoint(self._like.new_ones(1, *self._shape))
+
+    def errors(self, samples: Tensor, target: Tensor) -> Tensor:
+        """What predictions of cells and the samples around lack, by share [height, n, width].
+
+        Args:
+            samples: What predicts [H, W].
+            target: What is predicted [H, W].
+        """
+        room = self._room()
+        height, width = room.share.shape
+        errors = samples.new_empty(height, len(self._blocks.weight), width)
+        _find_errors(self._blocks, room, _array(samples), _array(target), errors.numpy())
+        return errors
 
 
 def _array(samples: Tensor) -> np.ndarray:
@@ -168,69 +212,18 @@ def _array(samples: Tensor) -> np.ndarray:
 
 
 @compiled
-def _start(blocks: Blocks, axis: int, r: int, c: int) -> int:
-    """Row or column of the first sample that a cell's prediction reads; it may lie outside."""
-    cell, reach, bits = blocks.sizes[:, axis]
-    place = c if axis else r
-    count = blocks.vector.shape[1 + axis]
-    start = place * cell - reach - (TAPS // 2 - 1) + (blocks.vector[axis, r, c] >> bits)
-    # Outside of the picture the samples are those at its edge.
-    return min(max(start, -(cell + 2 * reach + TAPS - 1)), count * cell)
-
-
-@compiled
-def _filter(blocks: Blocks, axis: int, r: int, c: int) -> np.ndarray:
-    phase = blocks.vector[axis, r, c] & ((1 << blocks.sizes[2, axis]) - 1)
-    return blocks.across[phase] if axis else blocks.down[phase]
-
-
-@compiled
-def _room(blocks: Blocks, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Room for shares, for the samples that predict a cell, and for a line of those."""
-    height, width = blocks.rows.shape[1], blocks.columns.shape[1]
-    span = -(-(width + TAPS - 1) // LANES) * LANES
-    window = np.zeros((height + TAPS - 1, span), dtype)
-    return np.empty((height, width), dtype), window, np.empty(span, dtype)
-
-
-@compiled
-def _shares(blocks: Blocks, r: int, c: int, share: np.ndarray) -> None:
-    """A cell's shares of the samples [height, width]."""
-    rows, columns, weight = blocks.rows[r], blocks.columns[c], blocks.weight[r, c]
-    for y in range(share.shape[0]):
-        for x in range(share.shape[1]):
-            share[y, x] = rows[y] * columns[x] * weight
-
-
-@compiled
 def _window(samples: np.ndarray, y0: int, x0: int, window: np.ndarray) -> None:
     """The samples [H, W] from y0 and x0 on; outside, those at the edge."""
     height, width = samples.shape
-    inside = x0 >= 0 and x0 + window.shape[1] <= width
     for i in range(window.shape[0]):
         row = samples[min(max(y0 + i, 0), height - 1)]
-        if inside:
+        if x0 >= 0 and x0 + window.shape[1] <= width:
             row = row[x0:]
             for j in range(window.shape[1]):
                 window[i, j] = row[j]
         else:
             for j in range(window.shape[1]):
                 window[i, j] = row[min(max(x0 + j, 0), width - 1)]
-
-
-@compiled
-def _part(samples: np.ndarray, y0: int, x0: int, share: np.ndarray, part: np.ndarray) -> None:
-    """A block of samples by share [height, width] from y0 and x0 on; zero outside."""
-    height, width = share.shape
-    first, last = max(-x0, 0), min(samples.shape[1] - x0, width)
-    for i in range(height):
-        target = part[i]
-        for j in range(width):
-            target[j] = 0
-        if 0 <= y0 + i < len(samples):
-            row, shares, target = samples[y0 + i, x0 + first :], share[i, first:], target[first:]
-            for j in range(last - first):
-                target[j] = row[j] * shares[j]
 
 
 @fused
@@ -271,101 +264,88 @@ def _spread(
 
 
 @compiled
-def _predict_cell(
+def _find_shares(blocks: Blocks, n: int, share: np.ndarray) -> None:
+    rows, columns, weight = blocks.rows[n], blocks.columns[n], blocks.weight[n]
+    for y in range(share.shape[0]):
+        for x in range(share.shape[1]):
+            share[y, x] = rows[y] * columns[x] * weight
+
+
+@compiled
+def _predict(
+    blocks: Blocks, room: _Room, samples: np.ndarray, above: int, left: int, padded: np.ndarray
+) -> None:
+    """Adds predictions from samples [N, H, W] to those with a margin above and on the left."""
+    share, block, window, line = room
+    for n in range(len(blocks.weight) - 1, -1, -1):
+        _find_shares(blocks, n, share)
+        for plane in range(len(samples)):
+            _window(samples[plane], blocks.start[n, 0], blocks.start[n, 1], window)
+            _interpolate(window, blocks.down[n], blocks.across[n], line, block)
+            for y in range(block.shape[0]):
+                row = padded[plane, above + blocks.place[n, 0] + y, left + blocks.place[n, 1] :]
+                for x in range(block.shape[1]):
+                    row[x] += block[y, x] * share[y, x]
+
+
+@compiled
+def _give_back(
     blocks: Blocks,
+    room: _Room,
     samples: np.ndarray,
-    r: int,
-    c: int,
-    share: np.ndarray,
-    window: np.ndarray,
+    part: np.ndarray,
     line: np.ndarray,
-    block: np.ndarray,
+    result: np.ndarray,
 ) -> None:
-    """Finds a cell's shares and its block, before they are taken, from samples [H, W]."""
-    _shares(blocks, r, c, share)
-    _window(samples, _start(blocks, 0, r, c), _start(blocks, 1, r, c), window)
-    _interpolate(window, _filter(blocks, 0, r, c), _filter(blocks, 1, r, c), line, block)
-
-
-@compiled
-def _predict(blocks: Blocks, samples: np.ndarray, padded: np.ndarray) -> None:
-    """Adds predictions from samples [N, H, W] to those with a margin [N, H', W']."""
-    (height, width), _, _ = blocks.sizes
-    share, window, line = _room(blocks, samples.dtype)
-    block = np.empty_like(share)
-    for r in range(blocks.weight.shape[0] - 1, -1, -1):
-        for c in range(blocks.weight.shape[1] - 1, -1, -1):
-            if blocks.weight[r, c] == 0:
-                continue
-            for n in range(len(samples)):
-                _predict_cell(blocks, samples[n], r, c, share, window, line, block)
-                for y in range(block.shape[0]):
-                    row = padded[n, r * height + y, c * width :]
-                    for x in range(block.shape[1]):
-                        row[x] += block[y, x] * share[y, x]
-
-
-@compiled
-def _give_back(blocks: Blocks, samples: np.ndarray, result: np.ndarray) -> None:
-    """The transpose of `_predict` without margin, added to `result` [N, H, W]."""
-    (height, width), (above, left), _ = blocks.sizes
-    share, patch, _ = _room(blocks, samples.dtype)
-    rows, columns = samples.shape[1:]
-    around, width_out = TAPS - 1, share.shape[1] + TAPS - 1
-    part = np.zeros((patch.shape[0] + around, patch.shape[1] + LANES), samples.dtype)
-    line = np.zeros(part.shape[1], samples.dtype)
-    for r in range(blocks.weight.shape[0]):
-        for c in range(blocks.weight.shape[1]):
-            if blocks.weight[r, c] == 0:
-                continue
-            _shares(blocks, r, c, share)
-            y0, x0 = _start(blocks, 0, r, c), _start(blocks, 1, r, c)
-            down, across = _filter(blocks, 0, r, c), _filter(blocks, 1, r, c)
-            inside = x0 >= 0 and x0 + width_out <= columns
-            for n in range(len(samples)):
-                _part(
-                    samples[n], r * height - above, c * width - left, share, part[around:, around:]
-                )
-                _spread(part, down, across, line, patch)
-                for i in range(patch.shape[0]):
-                    row = result[n, min(max(y0 + i, 0), rows - 1)]
-                    if inside:
-                        row = row[x0:]
-                        for j in range(width_out):
-                            row[j] += patch[i, j]
-                    else:
-                        for j in range(width_out):
-                            row[min(max(x0 + j, 0), columns - 1)] += patch[i, j]
-
-
-@compiled
-def find_errors(
-    blocks: Blocks, samples: np.ndarray, target: np.ndarray, cells: np.ndarray, errors: np.ndarray
-) -> None:
-    """What predictions from samples [H, W] and the samples around lack to a target [H, W].
+    """The transpose of `_predict` without margin, added to `result` [N, H, W].
 
     Args:
-        cells: Numbers of cells [n].
-        errors: Takes them, [height, n, width].
+        part: Zeros, larger than a block by TAPS - 1 on each side; it is changed inside.
+        line: One of its lines.
     """
-    share, window, line = _room(blocks, samples.dtype)
-    block = np.empty_like(share)
-    sizes = blocks.sizes
-    for n, cell in enumerate(cells):
-        r, c = divmod(cell, blocks.weight.shape[1])
-        _predict_cell(blocks, samples, r, c, share, window, line, block)
-        y, x = r * sizes[0, 0] - sizes[1, 0], c * sizes[0, 1] - sizes[1, 1]
-        first, last = max(-x, 0), min(target.shape[1] - x, share.shape[1])
+    share, _, patch, _ = room
+    height, width = share.shape
+    rows, columns = samples.shape[1:]
+    for n in range(len(blocks.weight)):
+        _find_shares(blocks, n, share)
+        y0, x0 = blocks.place[n, 0], blocks.place[n, 1]
+        for plane in range(len(samples)):
+            for i in range(height):
+                target, row = part[TAPS - 1 + i], samples[plane, min(max(y0 + i, 0), rows - 1)]
+                # Outside of the picture there are no shares.
+                for j in range(width):
+                    target[TAPS - 1 + j] = row[min(max(x0 + j, 0), columns - 1)] * share[i, j]
+            _spread(part, blocks.down[n], blocks.across[n], line, patch)
+            y, x, span = blocks.start[n, 0], blocks.start[n, 1], width + TAPS - 1
+            for i in range(len(patch)):
+                row = result[plane, min(max(y + i, 0), rows - 1)]
+                if x >= 0 and x + span <= columns:
+                    row = row[x:]
+                    for j in range(span):
+                        row[j] += patch[i, j]
+                else:
+                    for j in range(span):
+                        row[min(max(x + j, 0), columns - 1)] += patch[i, j]
+
+
+@compiled
+def _find_errors(
+    blocks: Blocks, room: _Room, samples: np.ndarray, target: np.ndarray, errors: np.ndarray
+) -> None:
+    """See `Warp.errors`."""
+    share, block, window, line = room
+    rows, columns = target.shape
+    for n in range(len(blocks.weight)):
+        _find_shares(blocks, n, share)
+        _window(samples, blocks.start[n, 0], blocks.start[n, 1], window)
+        _interpolate(window, blocks.down[n], blocks.across[n], line, block)
+        y0, x0 = blocks.place[n, 0], blocks.place[n, 1]
         for i in range(len(share)):
-            error = errors[i, n]
-            if first or last < len(error) or y + i < 0 or y + i >= len(target):
-                for j in range(len(error)):
-                    error[j] = 0
-            if 0 <= y + i < len(target):
-                row, error = target[y + i, x + first :], error[first:]
-                found, shares = block[i, first:], share[i, first:]
-                for j in range(last - first):
-                    error[j] = (row[j] - found[j]) * shares[j]
+            error, row = errors[i, n], target[min(max(y0 + i, 0), rows - 1)]
+            # Outside of the picture there are no shares.
+            for j in range(len(error)):
+                wanted = row[min(max(x0 + j, 0), columns - 1)]
+                error[j] = (wanted - block[i, j]) * share[i, j]
 
 
 @fused
