@@ -22,28 +22,31 @@ import torch
 
 import innvc.api
 from innvc.api import decode, encode
-from innvc.bitstream import coder, intra, motion
+from innvc.bitstream import dependent, intra, motion, range_coder
+from innvc.bitstream.prior import FramePrior
 from innvc.decoder import SegmentDecoder
 from innvc.device import limit_threads
 from innvc.fit import filter_gains, motion_search
-from innvc.model.prior import LatentPrior
 from innvc.packet_encoder import PacketEncoder
 
 DATA = Path(__file__).parent.parent / "tests/data"
+SYMBOLS = "- symbols of details", "- other symbols"
 # Stages overlap where one is a part of the one above it (indented).
 ENCODING = {
     "motion search": (motion_search.LevelMatcher, "search"),
     "packets": (PacketEncoder, "code"),
     "- intra coding": (intra.ExactIntra, "code"),
-    "- symbol coder": (coder.Encoder, "code"),
+    "- symbols of details": (dependent, "code_paths"),
+    "- other symbols": (range_coder, "code"),
     "- post-filter gains": (filter_gains, "choose"),
     "decoding and measuring": (innvc.api, "measure"),
 }
 DECODING = {
     "symbols": (SegmentDecoder, "symbols"),
     "- intra coding": (intra.ExactIntra, "code"),
-    "- prior": (LatentPrior, "inside"),
-    "- symbol coder": (coder.Decoder, "code"),
+    "- latent prior": (FramePrior, "begin"),
+    "- symbols of details": (dependent, "code_paths"),
+    "- other symbols": (range_coder, "code"),
     "motion": (motion, "decode"),
     "synthesis": (SegmentDecoder, "synthesis"),
     "post-filter": (SegmentDecoder, "filtered"),
@@ -66,8 +69,8 @@ class Clock:
             if hasattr(result, "__next__"):  # of a generator all items count
                 result = iter(list(result))
             self.seconds[stage] += time.perf_counter() - began
-            if stage == "- symbol coder":
-                self.symbols += len(result)
+            if stage in SYMBOLS:
+                self.symbols += arguments[-2 if function.__name__ == "code_paths" else -1].size
             return result
 
         return call
@@ -138,13 +141,16 @@ def rows_of(clock: Clock, whole: float, frames: int) -> list[tuple[str, str]]:
     rows = [("whole", f"{whole:.2f} s, {frames / whole:.2f} frames/s")]
     for stage, spent in clock.seconds.items():
         rows.append((stage, f"{spent:.2f} s, {spent / whole:.0%}"))
-    rate = clock.symbols / max(clock.seconds["- symbol coder"], 1e-9) / 1e6
-    return [*rows, ("symbols", f"{clock.symbols / 1e6:.2f} M, {rate:.2f} M/s in the coder")]
+    coder = sum(spent for stage, spent in clock.seconds.items() if stage in SYMBOLS)
+    rate = clock.symbols / max(coder, 1e-9) / 1e6
+    return [*rows, ("symbols", f"{clock.symbols / 1e6:.2f} M, {rate:.1f} M/s in the coder")]
 
 
 def measure(path: Path, options: argparse.Namespace, folder: Path) -> list[tuple[str, str]]:
     file, frames = folder / "speed.innv", tuple(map(int, options.frames.split(":")))
     common = {"device": "cpu", "threads": options.threads, "overwrite": True}
+    encode(path, file, preset="instant", frames=(frames[0], frames[0] + 2), **common)  # compiles
+    decode(file, folder / "speed.yuv", **common)
     with Clock(ENCODING) as clock:
         began = time.perf_counter()
         found = encode(

@@ -1,31 +1,53 @@
 """Functions that are compiled at their first call, and kept for later processes.
 
 What is kept is compiled anew when its own file changes, so a compiled function calls only those of
-its own file.
+its own file. The logger "innvc" is told when there is something to compile.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-
-def compiled(function: F) -> F:
+def compiled(function: F, **options: Any) -> F:
     """Compiles a function of numpy arrays and numbers; it runs beside other threads."""
-    return cast(F, numba.njit(**_OPTIONS)(function))
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # there is no folder to keep it in
+        return cast(F, numba.njit(**options)(function))
 
 
 def inlined(function: F) -> F:
     """As `compiled`, and copied to where it is called: passing arrays costs more than a symbol."""
-    return cast(F, numba.njit(**_OPTIONS, inline="always")(function))
+    return compiled(function, inline="always")
 
 
 def fused(function: F) -> F:
     """As `compiled`, where a product that is added is not rounded before, if the machine can."""
-    return cast(F, numba.njit(**_OPTIONS, fastmath={"contract"})(function))
+    return compiled(function, fastmath={"contract"})
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Tells once that something is compiled."""
+
+    told = False
+
+    def on_start(self, event: Any) -> None:
+        ours = event.data["dispatcher"].py_func.__module__.startswith("innvc.")
+        if ours and not self.told:
+            self.told = True
+            logging.getLogger("innvc").info("compiling for this machine, once; it takes a while")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Notice())

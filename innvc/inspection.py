@@ -1,4 +1,4 @@
-"""`innvc info`: facts of a file without decoding it. Imports neither torch nor constriction."""
+"""`innvc info`: facts of a file without decoding it. Imports neither torch nor numba."""
 
 from __future__ import annotations
 

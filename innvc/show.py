@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,14 @@ class _Display:
                 expand=True,
             )
             self._bar.start()
+        self._log = logging.getLogger("innvc")
+        self._handler = _Notes(self)
+        self._log.addHandler(self._handler)
+        self._log.setLevel(logging.INFO)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self._handler)
         if self._bar is not None:
             self._bar.stop()
 
@@ -65,6 +71,17 @@ class _Display:
         elif last or time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
             say(f"{description} {text}")
+
+
+class _Notes(logging.Handler):
+    """What the package logs, as remarks."""
+
+    def __init__(self, display: _Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._display.note(record.getMessage())
 
 
 class EncodeDisplay(_Display):

@@ -478,7 +478,7 @@ def test_writer_refuses_a_wrong_order():
 def test_imports_stay_light():
     code = (
         "import sys, innvc.bitstream.cut, innvc.bitstream.statistics; "
-        "print([m for m in ('torch', 'numpy', 'constriction', 'av') if m in sys.modules])"
+        "print([m for m in ('torch', 'numpy', 'numba', 'av') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,6 +4,7 @@ import hashlib
 from decimal import getcontext
 from importlib.resources import files
 
+import constriction
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from innvc.bitstream import make_tables, tables
 from innvc.bitstream.coder import SYMBOL_LIMIT, Decoder, Encoder
 from innvc.bitstream.latent import code_packet
 from innvc.bitstream.prior import ExactPrior
+from innvc.bitstream.range_coder import PENDING
 from innvc.config import ModelConfig, PriorConfig
 from innvc.errors import CorruptError, UnsupportedError
 from innvc.model import start
@@ -81,6 +83,68 @@ def test_coder_round_trip():
     escapes = sum(abs(symbols) > np.array(halves())[scale])
     assert bits / 8 - 1 <= len(data) <= bits / 8 + 8 * escapes + 16
     assert escapes > 0
+
+
+def test_the_stream_is_that_of_constriction():
+    """Both ways: words, tables and numbers of another implementation."""
+    random = np.random.default_rng(5)
+    queue, model = constriction.stream.queue, constriction.stream.model
+    runs = []
+    for index in random.integers(0, 192, 300):
+        half = halves()[index]
+        size = int(random.integers(1, 50))
+        symbols = random.laplace(0, 2.0 ** (index % 64 / 4 - 5), size).round()
+        runs.append((index, symbols.clip(-half, half).astype(np.int32)))
+    ours, theirs = Encoder(), queue.RangeEncoder()
+    for index, symbols in runs:
+        ours.code(np.full(len(symbols), index), symbols)
+        ours.integers(9, abs(symbols) % 512)
+        frequencies = tables.frequencies()[index].astype(np.float64)
+        table = model.Categorical(frequencies - 1, perfect=False)
+        theirs.encode(symbols + halves()[index], table)
+        theirs.encode(abs(symbols) % 512, model.Uniform(512))
+    words = theirs.get_compressed()
+    data = ours.finish()
+    assert 0 <= 4 * len(words) - len(data) < 8
+    common = len(data) - 8
+    assert words.astype(">u4").tobytes()[:common] == data[:common]
+    padded = np.frombuffer(data + bytes(-len(data) % 4), ">u4").astype(np.uint32)
+    theirs, ours = queue.RangeDecoder(padded), Decoder(words.astype(">u4").tobytes())
+    for index, symbols in runs:
+        frequencies = tables.frequencies()[index].astype(np.float64)
+        table = model.Categorical(frequencies - 1, perfect=False)
+        assert np.array_equal(theirs.decode(table, len(symbols)) - halves()[index], symbols)
+        assert np.array_equal(theirs.decode(model.Uniform(512), len(symbols)), abs(symbols) % 512)
+        assert np.array_equal(ours.code(np.full(len(symbols), index)), symbols)
+        assert np.array_equal(ours.integers(9, len(symbols)), abs(symbols) % 512)
+
+
+def test_carries_run_through_words_that_wait():
+    """Symbols that keep the range around a power of two, so that whole words wait for a carry."""
+    for last in (0, 1):
+        encoder = Encoder()
+        # The upper half of the range, then its lower end: bits 1 0 0 0 ... or 0 1 1 1 ...
+        bits = np.array([1 - last, *[last] * 200, last, 1 - last])
+        encoder.integers(1, bits)
+        encoder.code(np.full(40, 3), np.zeros(40, np.int32))
+        decoder = Decoder(encoder.finish())
+        assert np.array_equal(decoder.integers(1, len(bits)), bits)
+        assert not decoder.code(np.full(40, 3)).any()
+    waited = 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        symbols = random.integers(-1, 2, 400).astype(np.int32)
+        keys = random.choice([0, 1, 63, 20], 400)
+        encoder = Encoder()
+        for first in range(0, 400, 20):
+            part = slice(first, first + 20)
+            encoder.code(keys[part], symbols[part])
+            waited = max(waited, int(encoder.stream.state[PENDING]))
+        decoder = Decoder(encoder.finish())
+        for first in range(0, 400, 20):
+            part = slice(first, first + 20)
+            assert np.array_equal(decoder.code(keys[part]), symbols[part])
+    assert waited >= 1
 
 
 @pytest.mark.parametrize("index", [0, 20, 50, 63])

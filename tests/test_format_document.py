@@ -1,6 +1,6 @@
 """A second decoder of symbols, parameters and start values, written from docs/format.md alone.
 
-Plain integers of Python, no constriction and no network: sections 9 to 13.
+Plain integers of Python, no compiled code and no network: sections 9 to 13.
 """
 
 import bisect

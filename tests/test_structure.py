@@ -1,16 +1,21 @@
 """Which part of the package reaches which: looked up in processes of their own."""
 
+import importlib
+import os
 import pkgutil
 import subprocess
 import sys
 import time
 
 import pytest
+from numba.core import caching
 
 import innvc.bitstream
+import innvc.fit
 import innvc.model
+from innvc.compiled import compiled
 
-HEAVY = {"torch", "constriction", "numpy", "av", "scipy", "pytorch_msssim"}
+HEAVY = {"torch", "numba", "numpy", "av", "scipy", "pytorch_msssim"}
 
 
 def loaded(code, *arguments):
@@ -66,6 +71,41 @@ def test_decoding_reaches_no_fit(clip, tmp_path):
         assert "innvc.decoder" in modules
         assert not below(modules, "innvc.fit", "innvc.encoder", "innvc.presets", "innvc.bench")
     assert (tmp_path / "a.yuv").stat().st_size == 20 * 48 * 32 * 3 // 2
+
+
+def test_compiled_functions_call_those_of_their_own_file():
+    """What is kept of a function is not compiled anew when another file changes."""
+    found = 0
+    for name in names(innvc.bitstream) + names(innvc.model) + names(innvc.fit):
+        module = importlib.import_module(name)
+        own = {n: f for n, f in vars(module).items() if hasattr(f, "py_func")}
+        for function in own.values():
+            if function.py_func.__module__ != name:
+                continue
+            found += 1
+            for called in function.py_func.__code__.co_names:
+                if called in own:
+                    assert own[called].py_func.__module__ == name, (name, called)
+    assert found > 20
+
+
+def test_without_a_folder_to_keep_them_functions_are_still_compiled(monkeypatch):
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+
+    def square(x):
+        return x * x
+
+    assert compiled(square)(3.0) == 9.0
+
+
+def test_the_first_use_says_that_it_compiles(clip, tmp_path):
+    _, encoded, _ = clip
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for words in ("note: compiling for this machine", ""):
+        command = [sys.executable, "-m", "innvc", "decode", encoded, "-o", tmp_path / "a.yuv", "-y"]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.startswith(words) and ("compiling" in result.stderr) == bool(words)
 
 
 def names(package):

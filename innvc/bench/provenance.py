@@ -60,7 +60,7 @@ def machine() -> str:
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name(0))
     parts.append(f"{platform.system()}, Python {platform.python_version()}")
-    names = ("torch", "av", "constriction", "numpy")
+    names = ("torch", "av", "numba", "numpy")
     return "; ".join([*parts, ", ".join(f"{name} {version(name)}" for name in names)])
 
 
