@@ -43,3 +43,4 @@ bench-speed: env
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache
+	find innvc tests -name "*.nb[ic]" -delete

@@ -1,13 +1,16 @@
 """Functions that are compiled at their first call, and kept for later processes.
 
-What is kept is compiled anew when its own file changes, so a compiled function calls only those of
-its own file. The logger "innvc" is told when there is something to compile.
+What is kept is compiled anew when a file in its folder changes, so a compiled function calls only
+those of its own folder. The logger "innvc" is told when there is something to compile.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -16,8 +19,17 @@ from numba.core import event
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@cache
+def _state(folder: Path) -> str:
+    """Changes when a file of Python in the folder does."""
+    files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.glob("*.py"))
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:8]
+
+
 def compiled(function: F, **options: Any) -> F:
     """Compiles a function of numpy arrays and numbers; it runs beside other threads."""
+    # The name decides what file is looked for; by itself Numba looks at the function's own source.
+    function.__qualname__ += "_" + _state(Path(function.__code__.co_filename).parent)
     options |= {"nogil": True, "error_model": "numpy"}
     try:
         return cast(F, numba.njit(cache=True, **options)(function))

@@ -85,7 +85,7 @@ class RangeDecoder:
         found = [0] * len(keys)
         for key in sorted(set(keys)):
             places = [i for i, other in enumerate(keys) if other == key]
-            table = TABLES[key % 192]
+            table = TABLES[key]
             half = len(table) // 2 - 1
             for i in places:
                 found[i] = self.entry(adaptive[key].now if adaptive else table) - half
@@ -107,7 +107,7 @@ class Adaptive(dict):
         self.w = w
 
     def __missing__(self, key):
-        self[key] = AdaptiveTable(TABLES[key % 192], self.w)
+        self[key] = AdaptiveTable(TABLES[key], self.w)
         return self[key]
 
     def __bool__(self):

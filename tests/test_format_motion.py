@@ -4,7 +4,7 @@ from math import floor, pi, sin, sqrt
 
 import numpy as np
 import pytest
-from test_format_document import Adaptive, RangeDecoder
+from test_format_document import RangeDecoder
 from test_motion import LAYOUTS, picture, random_motion
 
 from innvc.bitstream import motion as coding
@@ -21,11 +21,6 @@ def low_frames(group):
     return [group, *low_frames(1 if group == 3 else -(-group // 2))] if group > 1 else [1]
 
 
-def steps(rows, columns):
-    for t in range(2 * (rows - 1) + columns):
-        yield [(i, t - 2 * i) for i in range(rows) if 0 <= t - 2 * i < columns]
-
-
 def half_of(far, p, side, axis, i, j):
     """Half a vector of the coarser level; None where there is none."""
     if far is None:
@@ -38,106 +33,142 @@ def half_of(far, p, side, axis, i, j):
     return half if side == r else -half
 
 
-class ClassDecoder(RangeDecoder):
+class FlagDecoder(RangeDecoder):
+    """Section 14, "Coding"."""
+
     def __init__(self, data):
         super().__init__(data)
-        self.fine = self.number(1)
-        self.tables = [self.number(6) for _ in range(21)]
-        self.adaptive = Adaptive(64)
+        self.counts = {}
 
-    def read(self, classes):
-        return self.call([192 * c + self.tables[c] for c in classes], self.adaptive)
+    def read(self, *name):
+        zeros, ones = self.counts.setdefault(name, [1, 1])
+        zero = 2**24 - 2**24 * ones // (zeros + ones)
+        flag = self.find(lambda t: (1, zero, 2**24 - zero) if t >= zero else (0, 0, zero))
+        self.counts[name][flag] += 1
+        if zeros + ones >= 255:
+            self.counts[name] = [(n + 1) // 2 for n in self.counts[name]]
+        return flag
+
+    def difference(self, kind, nonzero, sign, size):
+        if not self.read(f"{kind}vector", *nonzero):
+            return 0
+        negative, n = self.read(f"{kind}sign", *sign), 0
+        while n < 14 and self.read(f"{kind}size", *size, n):
+            n += 1
+        value = 1
+        if n:
+            value = 2 + self.read(f"{kind}second", n)
+            value = value << (n - 1) | self.number(n - 1)
+        return -value if negative else value
+
+
+def sign_of(x):
+    return int(x > 0) - int(x < 0)
+
+
+def grade(x):
+    return sum(x > limit for limit in (0, 2, 8))
+
+
+def height(axis, vertical):
+    return (1 + (vertical != 0) + (abs(vertical) > 3)) if axis else 0
 
 
 def decode_motion(data, group, rows, columns):
-    coder, levels, c = ClassDecoder(data), {}, low_frames(group)
+    coder, levels, c = FlagDecoder(data), {}, low_frames(group)
+    unit = 2 - coder.number(1)
     for level in range(len(c) - 1, 0, -1):
-        frames = range(c[level - 1] - c[level])
-        mode = [[[None] * columns for _ in range(rows)] for _ in frames]
-        for cells in steps(rows, columns):
-            lefts, classes = [], []
-            for p in frames:
-                for i, j in cells:
-                    left = mode[p][i][j - 1] if j else mode[p][i - 1][j] if i else 1
-                    lefts.append(left)
-                    classes.append(int(i > 0 and mode[p][i - 1][j] != left))
-            symbols = iter(coder.read(classes))
-            for p in frames:
-                for i, j in cells:
-                    mode[p][i][j] = MODES[lefts.pop(0)][[0, 1, -1, 2].index(next(symbols))]
-        far = levels.get(level + 1)
-        vector = np.zeros((len(frames), 2, 2, rows, columns), int)
-        quarters = np.zeros((len(frames), 2, 2, 2 * rows, 2 * columns), int)
-        for side in range(2):
-            field = np.zeros((len(frames), 2, rows, columns), int)
-            for cells in steps(rows, columns):
-                first = {}
-                for axis in range(2):
-                    wanted, classes = [], []
-                    for p in frames:
-                        f = field[p, axis]
-                        for i, j in cells:
-                            above = f[i - 1, j] if i else f[i, j - 1] if j else 0
-                            left = f[i, j - 1] if j else above
-                            third = above
-                            if i and j + 1 < columns:
-                                third = f[i - 1, j + 1]
-                            if side and mode[p][i][j] == 3:
-                                third = -vector[p, 0, axis, i, j]
-                            f[i, j] = sorted([left, above, third])[1]
-                            if WEIGHTS[mode[p][i][j]][side]:
-                                spread = max(abs(left - above), abs(left - third))
-                                if (half := half_of(far, p, side, axis, i, j)) is not None:
-                                    spread = max(spread, abs(f[i, j] - half))
-                                number = 2 + sum(spread > limit for limit in (0, 2, 8))
-                                if axis:
-                                    number += 4 * sum(abs(first[p, i, j]) > n for n in (0, 3))
-                                classes.append(number)
-                                wanted.append((p, axis, i, j))
-                    found = coder.read(classes)
-                    for (p, axis, i, j), symbol in zip(wanted, found, strict=True):
-                        first[p, i, j] = symbol
-                        field[p, axis, i, j] += symbol
-                        vector[p, side, axis, i, j] = field[p, axis, i, j]
-            using = [
-                (p, i, j)
-                for p in frames
-                for i, j in np.ndindex(rows, columns)
-                if WEIGHTS[mode[p][i][j]][side]
-            ]
-            decode_quarters(coder, field, using, quarters[:, side])
-        levels[level] = np.array(mode), vector, quarters, int(c[level - 1] == 3)
-    unit = 1 if coder.fine else 2
+        count = c[level - 1] - c[level]
+        mode = np.zeros((count, rows, columns), int)
+        vector = np.zeros((count, 2, 2, rows, columns), int)
+        quarters = np.zeros((count, 2, 2, 2 * rows, 2 * columns), int)
+        for p in range(count):
+            m = mode[p]
+            for i, j in np.ndindex(rows, columns):
+                left = m[i, j - 1] if j else m[i - 1, j] if i else 1
+                above = m[i - 1, j] if i else left
+                rank = 0
+                while rank < 3 and coder.read("mode", left, above, rank):
+                    rank += 1
+                m[i, j] = MODES[left][rank]
+            for side in range(2):
+                f = decode_vectors(coder, levels.get(level + 1), p, side, m, vector[p])
+                decode_quarters(coder, side, m, f, quarters[p, side])
+        levels[level] = mode, vector, quarters, int(c[level - 1] == 3)
     return {level: (m, unit * v, unit * q, first) for level, (m, v, q, first) in levels.items()}
 
 
-def decode_quarters(coder, field, using, quarters):
-    """Into quarters [P, 2, 2 rows, 2 columns]; `using` are the cells that use the reference."""
-    rows, columns = field.shape[2:]
+def decode_vectors(coder, far, p, side, mode, vector):
+    f = np.zeros((2, *mode.shape), int)
+    moved = np.zeros(mode.shape, int)
+    for i, j in np.ndindex(mode.shape):
+        beside = (moved[i, j - 1] if j else 0) + (moved[i - 1, j] if i else 0)
+        vertical = 0
+        for axis in range(2):
+            g = f[axis]
+            above = g[i - 1, j] if i else g[i, j - 1] if j else 0
+            left = g[i, j - 1] if j else above
+            third = above if i else left
+            if i and j + 1 < mode.shape[1]:
+                third = g[i - 1, j + 1]
+            if side and mode[i, j] == 3:
+                third = -vector[0, axis, i, j]
+            g[i, j] = sorted([left, above, third])[1]
+            if not WEIGHTS[mode[i, j]][side]:
+                continue
+            half = half_of(far, p, side, axis, i, j)
+            w = 0 if half is None else half - g[i, j]
+            u = max(abs(left - above), abs(left - third))
+            h = height(axis, vertical)
+            vertical = coder.difference(
+                "",
+                (grade(u), 0 if half is None else 1 + grade(abs(w)), beside, h),
+                (sign_of(w), min(abs(w), 2), sign_of(left - above)),
+                (sum(limit < max(u, abs(w)) for limit in (0, 1, 3, 8, 24)), h),
+            )
+            g[i, j] += vertical
+            vector[side, axis, i, j] = g[i, j]
+            moved[i, j] |= vertical != 0
+    return f
 
-    def at(p, i, j):
-        return field[p, :, min(max(i, 0), rows - 1), min(max(j, 0), columns - 1)]
 
-    classes = []
-    for p, i, j in using:
-        around = [at(p, i, j - 1), at(p, i, j + 1), at(p, i - 1, j), at(p, i + 1, j)]
-        classes.append(14 + any((v != at(p, i, j)).any() for v in around))
-    flags = coder.read(classes)
-    divided = [cell for cell, flag in zip(using, flags, strict=True) if flag]
-    for p, i, j in using:
-        quarters[p, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = at(p, i, j)[:, None, None]
-    places = [(p, i, j, y, x) for y in (0, 1) for x in (0, 1) for p, i, j in divided]
-    own = []
-    for (p, i, j, y, x), symbol in zip(places, coder.read([16] * len(places)), strict=True):
-        near = {0: (i, j), 1: (i, j + 2 * x - 1), -1: (i + 2 * y - 1, j), 2: (i, j)}[symbol]
-        quarters[p, :, 2 * i + y, 2 * j + x] = at(p, *near)
-        if symbol == 2:
-            own.append((p, 2 * i + y, 2 * j + x))
-    vertical = coder.read([17] * len(own))
-    classes = [18 + (v != 0) + (abs(v) > 3) for v in vertical]
-    horizontal = coder.read(classes)
-    for (p, i, j), difference in zip(own, zip(vertical, horizontal, strict=True), strict=True):
-        quarters[p, :, i, j] += difference
+def decode_quarters(coder, side, mode, field, quarters):
+    rows, columns = mode.shape
+
+    def at(i, j):
+        return tuple(field[:, min(max(i, 0), rows - 1), min(max(j, 0), columns - 1)].tolist())
+
+    divided = np.zeros(mode.shape, int)
+    for i, j in np.ndindex(mode.shape):
+        if not WEIGHTS[mode[i, j]][side]:
+            continue
+        cell = at(i, j)
+        varied = any(v != cell for v in (at(i, j - 1), at(i, j + 1), at(i - 1, j), at(i + 1, j)))
+        near = (divided[i, j - 1] if j else 0) + (divided[i - 1, j] if i else 0)
+        divided[i, j] = coder.read("division", varied, near)
+        others = 0
+        for q, (y, x) in enumerate(np.ndindex(2, 2)):
+            choices = [cell, at(i, j + 2 * x - 1), at(i + 2 * y - 1, j)]
+            value = cell
+            if divided[i, j]:
+                e = 3 if q == 3 and not others else min(others, 2)
+                same = 4 * (choices[0] == choices[1]) + 2 * (choices[0] == choices[2])
+                same += choices[1] == choices[2]
+                for k, choice in enumerate(choices):
+                    if choice in choices[:k] or (k == 0 and e == 3):
+                        continue
+                    if not coder.read("choice", e, same, k):
+                        others += k > 0
+                        value = choice
+                        break
+                else:
+                    others += 1
+                    value, vertical = [], 0
+                    for axis in range(2):
+                        h = height(axis, vertical)
+                        vertical = coder.difference("own ", (h,), (axis,), (h,))
+                        value.append(cell[axis] + vertical)
+            quarters[:, 2 * i + y, 2 * j + x] = value
 
 
 def sinc(d):

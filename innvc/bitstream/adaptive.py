@@ -11,19 +11,18 @@ from innvc.bitstream.range_coder import BEGIN, DUE, LONGEST, PERIOD, RENEWED, SI
 
 
 class AdaptiveTables:
-    """Frequencies of each key, from its table and the symbols it has coded.
+    """Frequencies of each table, by itself and by the symbols it has coded.
 
     Args:
         weight: How many symbols a table counts as; 0 is a set that stays as it is.
-        first: Table of each key to begin with; None is all tables in order.
 
     Attributes:
         tables: The state, for the compiled coder.
     """
 
-    def __init__(self, weight: int, first: np.ndarray | None = None) -> None:
+    def __init__(self, weight: int) -> None:
         sums, keys = _frozen()
-        keys = keys.copy() if first is None else keys[first]
+        keys = keys.copy()
         keys[:, WEIGHT], keys[:, DUE] = weight, weight // PERIOD
         learning = len(keys) if weight else 0
         counts = np.zeros((learning, LONGEST), np.int64)
@@ -31,7 +30,7 @@ class AdaptiveTables:
         self.tables = range_coder.Tables(sums, keys, counts, own)
 
     def frequencies(self, key: int) -> np.ndarray:
-        """Integers >= 1 of sum 2^24 for the entries of a key."""
+        """Integers >= 1 of sum 2^24 for the entries of a table."""
         sums, begin = self.tables.sums, self.tables.keys[key, BEGIN]
         if self.tables.keys[key, RENEWED]:
             sums, begin = self.tables.own, key * (LONGEST + 1)

@@ -70,6 +70,9 @@ class _Coder:
         """A copy of the values to code, or room for those to decode."""
         raise NotImplementedError
 
+    def reserve(self, count: int) -> None:
+        """Makes room for coded symbols, or flags."""
+
     @staticmethod
     def check(valid: bool) -> None:
         if not valid:
@@ -86,12 +89,15 @@ class Encoder(_Coder):
 
     def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
         assert values is not None and len(values) == count
+        self.reserve(count)
+        return np.array(values, kind)
+
+    def reserve(self, count: int) -> None:
         state, words = self.stream
         used = int(state[POSITION] + state[PENDING])
         if used + 2 * count + 4 > len(words):
             words = np.concatenate([words, np.empty(len(words) + 2 * count + 4, np.uint32)])
             self.stream = Stream(state, words)
-        return np.array(values, kind)
 
     def integers(self, bits: int, values: np.ndarray | None) -> np.ndarray:
         """Codes unsigned integers [n] of up to 16 bits with equal probabilities."""

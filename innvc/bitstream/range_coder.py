@@ -22,6 +22,8 @@ COUNTED = 1 << 15  # symbols, after which all counts are halved
 
 LOW, RANGE, POINT, POSITION, PENDING, DECODING = range(6)  # of a state
 INVALID = -1
+BROKEN = 2  # for DECODING, where the string turned out to be invalid
+RECENT = 255  # flags of a class, after which their counts are halved
 _WORD, _FULL = np.uint64(32), np.uint64(0xFFFFFFFF)
 _PRECISION = np.uint64(PRECISION)
 _NONE, _ONE = np.uint64(0), np.uint64(1)
@@ -402,3 +404,35 @@ def code_numbers(stream: Stream, bits: int, values: np.ndarray) -> bool:
         if values[i] < 0:
             return False
     return True
+
+
+@compiled
+def code_flag(stream: Stream, counts: np.ndarray, number: int, value: bool) -> int:
+    """Codes or decodes a flag of class `number` by its own counts [classes, 2]; and counts it."""
+    state, words = stream
+    total = counts[number, 0] + counts[number, 1]
+    first = (1 << PRECISION) - (counts[number, 1] << PRECISION) // total  # frequency of a 0
+    if state[DECODING] != _NONE:
+        place = _place(state)
+        if place >= 1 << PRECISION:
+            state[DECODING] = BROKEN
+        value = place >= first
+    low, size = (first, (1 << PRECISION) - first) if value else (0, first)
+    _narrow(state, words, low, size)
+    flag = 1 if value else 0
+    counts[number, flag] += 1
+    if total >= RECENT:
+        counts[number, 0] = (counts[number, 0] + 1) >> 1
+        counts[number, 1] = (counts[number, 1] + 1) >> 1
+    return flag
+
+
+@compiled
+def code_number(stream: Stream, bits: int, value: int) -> int:
+    """Codes or decodes an unsigned number with equal probabilities."""
+    state, words = stream
+    value = _number(state, words, bits, value)
+    if value < 0:
+        state[DECODING] = BROKEN
+        return 0
+    return value
