@@ -166,13 +166,21 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
 
 
 @pytest.mark.parametrize(
-    "start, dependent, ratio",
-    [(0, False, 0.96), (0, True, 0.96), (None, False, 0.9995), (None, True, 0.999)],
+    "start, dependent, steps, ratio",
+    [
+        (0, False, 40, 0.96),
+        (0, True, 40, 0.96),
+        (None, False, 40, 0.9995),
+        (None, True, 100, 0.9997),
+    ],
 )
-def test_fitting_lowers_rate_and_distortion_of_the_decoded_file(start, dependent, ratio):
-    """Much from the analytic start; beside adaptive tables, a trained one leaves little."""
+def test_fitting_lowers_rate_and_distortion_of_the_decoded_file(start, dependent, steps, ratio):
+    """Much from the analytic start; beside adaptive tables, a trained one leaves little.
+
+    A vector chosen otherwise moves the last one by 0.0006.
+    """
     frames = crop(16)
-    fits = [msgspec.structs.replace(TABLES, steps=steps) for steps in (0, 40)]
+    fits = [msgspec.structs.replace(TABLES, steps=count) for count in (0, steps)]
     before, after = (cost(encoder(frames, f, 0.5, None, dependent, start), frames) for f in fits)
     assert after < ratio * before
 
