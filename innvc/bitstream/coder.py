@@ -41,8 +41,8 @@ class _Coder:
         """Codes int symbols [n], or decodes them where they are None, and returns them (int32).
 
         Args:
-            keys: Of each symbol [n], in `adaptive`; without it, its table.
-            adaptive: Learns from the symbols.
+            keys: Table of each symbol [n].
+            adaptive: Has the tables, and learns from the symbols; None is the frozen ones.
 
         Raises:
             CorruptError: the string is invalid.
