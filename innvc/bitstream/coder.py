@@ -6,6 +6,7 @@ run as escapes in Elias-gamma form.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cache
 
 import numpy as np
@@ -27,7 +28,7 @@ def _frequency_of_one() -> np.ndarray:
     return result
 
 
-class _Coder:
+class _Coder(ABC):
     """What both directions share."""
 
     stream: Stream
@@ -66,12 +67,13 @@ class _Coder:
         self.check(range_coder.code_flags(self.stream, _frequency_of_one(), counts, classes, flags))
         return flags
 
+    @abstractmethod
     def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
         """A copy of the values to code, or room for those to decode."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reserve(self, count: int) -> None:
-        """Makes room for coded symbols, or flags."""
+        """Makes room for coded symbols, or flags; there is enough to read."""
 
     @staticmethod
     def check(valid: bool) -> None:
@@ -134,6 +136,9 @@ class Decoder(_Coder):
 
     def room(self, count: int, values: np.ndarray | None, kind: type) -> np.ndarray:
         return np.empty(count, kind)
+
+    def reserve(self, count: int) -> None:
+        pass
 
     def integers(self, bits: int, count: int) -> np.ndarray:
         """`count` unsigned integers of up to 16 bits with equal probabilities."""

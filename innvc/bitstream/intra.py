@@ -230,7 +230,7 @@ class ExactIntra:
         scale.addmm_(w["scale_linear"], logs)
         _find_logs(h.numpy(), 32.0, _logarithms)
         scale.addmm_(w["scale_hidden"], h)
-        scale.addmm_(64 * w["absent"], absent)
+        scale.addmm_(w["absent"], absent, alpha=64)
         return Blocks(i, j, values, first, scale.numpy(), offset)
 
 
