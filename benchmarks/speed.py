@@ -22,7 +22,7 @@ import torch
 
 import innvc.api
 from innvc.api import decode, encode
-from innvc.bitstream import dependent, intra, motion, range_coder
+from innvc.bitstream import dependent, intra, motion, table_coder
 from innvc.bitstream.prior import FramePrior
 from innvc.decoder import SegmentDecoder
 from innvc.device import limit_threads
@@ -37,7 +37,7 @@ ENCODING = {
     "packets": (PacketEncoder, "code"),
     "- intra coding": (intra.ExactIntra, "code"),
     "- symbols of details": (dependent, "code_paths"),
-    "- other symbols": (range_coder, "code"),
+    "- other symbols": (table_coder, "code"),
     "- post-filter gains": (filter_gains, "choose"),
     "decoding and measuring": (innvc.api, "measure"),
 }
@@ -46,7 +46,7 @@ DECODING = {
     "- intra coding": (intra.ExactIntra, "code"),
     "- latent prior": (FramePrior, "begin"),
     "- symbols of details": (dependent, "code_paths"),
-    "- other symbols": (range_coder, "code"),
+    "- other symbols": (table_coder, "code"),
     "motion": (motion, "decode"),
     "synthesis": (SegmentDecoder, "synthesis"),
     "post-filter": (SegmentDecoder, "filtered"),

@@ -9,7 +9,7 @@ from test_format_document import Adaptive
 from innvc.bitstream import tables
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.range_coder import COUNTED, LONGEST
+from innvc.bitstream.table_coder import COUNTED, LONGEST
 
 
 def skewed(random, count):

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from innvc.bitstream import range_coder, tables
-from innvc.bitstream.range_coder import BEGIN, DUE, LONGEST, PERIOD, RENEWED, SIZE, WEIGHT
+from innvc.bitstream import table_coder, tables
+from innvc.bitstream.table_coder import BEGIN, DUE, LONGEST, PERIOD, RENEWED, SIZE, WEIGHT
 
 
 class AdaptiveTables:
@@ -27,7 +27,7 @@ class AdaptiveTables:
         learning = len(keys) if weight else 0
         counts = np.zeros((learning, LONGEST), np.int64)
         own = np.zeros(learning * (LONGEST + 1), np.uint32)
-        self.tables = range_coder.Tables(sums, keys, counts, own)
+        self.tables = table_coder.Tables(sums, keys, counts, own)
 
     def frequencies(self, key: int) -> np.ndarray:
         """Integers >= 1 of sum 2^24 for the entries of a table."""
@@ -46,7 +46,7 @@ def frozen() -> AdaptiveTables:
 
 @cache
 def _frozen() -> tuple[np.ndarray, np.ndarray]:
-    """Sums and keys of all tables, see range_coder.Tables."""
+    """Sums and keys of all tables, see table_coder.Tables."""
     every = tables.frequencies()
     sums = [np.append(0, np.cumsum(f, dtype=np.int64)).astype(np.uint32) for f in every]
     keys = np.zeros((len(every), 1 + RENEWED), np.int64)

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from innvc.bitstream import range_coder
+from innvc.bitstream import range_coder, table_coder
 from innvc.bitstream.adaptive import AdaptiveTables, frozen
 from innvc.bitstream.range_coder import PENDING, POINT, POSITION, PRECISION, RANGE, Stream
 from innvc.errors import CorruptError
@@ -50,7 +50,7 @@ class _Coder(ABC):
         """
         symbols = self.room(len(keys), symbols, np.int32)
         tables = (adaptive or frozen()).tables
-        self.check(range_coder.code(self.stream, tables, keys.astype(np.int64), symbols))
+        self.check(table_coder.code(self.stream, tables, keys.astype(np.int64), symbols))
         return symbols
 
     def flags(

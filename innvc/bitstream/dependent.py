@@ -12,7 +12,7 @@ import numpy as np
 
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.range_coder import code_paths
+from innvc.bitstream.table_coder import code_paths
 
 # Next state by the state and the symbol's parity; odd states have quantiser 1.
 NEXT = np.array([(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)], dtype=np.uint8)
