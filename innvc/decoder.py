@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from innvc.bitstream.latent import Packet, code_packet
 from innvc.bitstream.prior import ExactPrior
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.decoded import Before, Picture
+from innvc.device import ahead
 from innvc.errors import VerificationError
 from innvc.model import lifting, starting_points
 from innvc.model import subbands as order
@@ -123,24 +125,29 @@ class SegmentDecoder:
             CorruptError, VerificationError: as `symbols`, `motion` and `gains`.
         """
         symbols = self.symbols(packet, before.context if before else None, layers)
-        return self.picture(packet, symbols, before, field)
+        picture = self.picture(packet, symbols.values, before, layers, field)
+        return picture, Before(symbols.low, picture.references)
 
     def picture(
-        self, packet: PacketRecord, symbols: Packet, before: Before | None, field: bool = True
-    ) -> tuple[Picture, Before]:
-        """As `decode`, of a packet whose symbols are decoded."""
-        picture = self.synthesis(
+        self,
+        packet: PacketRecord,
+        values: Iterable[Tensor],
+        before: Before | None,
+        layers: int | None = None,
+        field: bool = True,
+    ) -> Picture:
+        """As `decode`, from the values of the packet's symbols [C, H, W], frame by frame."""
+        complete = min(layers or packet.layers, packet.layers) == len(self.header.model.layers)
+        filtered = complete and (field or not self.model.field)
+        return self.synthesis(
             packet.number,
-            symbols.values,
+            values,
             self.motion(packet.motion, packet.subbands),
             packet.intra,
             self.prediction(packet.prediction, before.references if before else None),
             field,
+            self.gains(packet) if filtered else None,
         )
-        complete = len(symbols.checksums) == len(self.header.model.layers)
-        if complete and (field or not self.model.field):
-            picture = self.filtered(picture, self.gains(packet))
-        return picture, Before(symbols.low, picture.references)
 
     def without_picture(
         self,
@@ -159,6 +166,7 @@ class SegmentDecoder:
         previous: Context | None,
         layers: int | None = None,
         subbands: int | None = None,
+        found: Callable[[Tensor], None] = lambda values: None,
     ) -> Packet:
         """Decodes the symbols of a packet and compares their checksums.
 
@@ -167,6 +175,7 @@ class SegmentDecoder:
             previous: Low-pass context of the packet before; ignored at a key packet.
             layers: Decode only the first of them.
             subbands: Decode only the first subband frames; checksums are then not compared.
+            found: Is given the values of each subband frame [1, C, H, W], not yet compared.
 
         Raises:
             CorruptError: the step offsets are not a valid code.
@@ -186,6 +195,7 @@ class SegmentDecoder:
             offsets=step_offsets.decode(packet.step_offsets, self.size),
             data=data,
             subbands=subbands,
+            found=found,
         )
         complete = subbands is None or subbands >= packet.subbands
         if complete and decoded.checksums != list(packet.symbols_crc[:count]):
@@ -301,47 +311,60 @@ class SegmentDecoder:
     def synthesis(
         self,
         number: int,
-        values: Tensor | None,
+        values: Iterable[Tensor] | None,
         found: Motion | None,
         intra: bool = False,
         prediction: Tensor | None = None,
         field: bool = True,
+        gains: np.ndarray | None = None,
     ) -> Picture:
-        """The frames of a packet, before the post-filter.
+        """The frames of a packet.
 
         Args:
             number: Of the packet.
-            values: Its latent [G, C, H, W] in sixteenths of a step; None is zero: the field alone.
+            values: Its latent, subband frames [C, H, W] in sixteenths of a step; None is zero: the
+                field alone.
             found: Its motion.
             intra: Its low-pass frame is in half-size blocks.
             prediction: Of its low-pass frame.
             field: False leaves the field out: the latent alone (paper figure 4).
+            gains: Of the post-filter; None leaves it out.
         """
+        group, lifter = self.segment.sizes[number], self._lifting(found)
         if values is None:
-            group = self.segment.sizes[number]
-            values = torch.zeros(group, len(self.model.planes), *self.size, device=self.device)
-        values = values.to(self.device)
-        found_subbands = []
-        for j in range(len(values)):
+            values = torch.zeros(group, len(self.model.planes), *self.size)
+        scale = lifter.gains(torch.empty(group, 1, 1, 1, dtype=self.dtype, device=self.device))
+
+        def subband(item: tuple[int, Tensor]) -> Tensor:
+            j, value = item
             window = self.window(number, j)
             half = self._half(intra and j == 0)
-            latent = values[j : j + 1].to(self.dtype) / 16 * self.model.steps(window.level, half)
+            latent = value[None].to(self.device, self.dtype) / 16
+            latent = latent * self.model.steps(window.level, half)
             condition = self.model.condition(window) if field else Condition()
-            found_subbands.append(self.model.synthesis(latent, self.matrices, condition, half))
-        subbands, lifter = torch.cat(found_subbands), self._lifting(found)
-        gain = lifter.gains(subbands)[:1]
-        if prediction is not None:
-            subbands[:1] += gain * prediction
-        return Picture(lifting.inverse(subbands, lifter), subbands[:1] / gain)
+            result = self.model.synthesis(latent, self.matrices, condition, half)[0]
+            if prediction is not None and j == 0:
+                result += scale[0] * prediction[0]
+            return result / scale[j]
+
+        subbands = map(subband, enumerate(values))
+        low = next(subbands)
+        frames = lifting.inverse_frames(chain([low], subbands), group, lifter)
+        if gains is not None:
+            frames = self._filtered(frames, gains)
+        return Picture(torch.stack(list(frames)), low[None])
 
     @torch.no_grad()
-    def filtered(self, picture: Picture, found: np.ndarray | None) -> Picture:
+    def filtered(self, picture: Picture, gains: np.ndarray | None) -> Picture:
         """The frames after the post-filter, if there are gains for it."""
-        if found is None or self.filter is None:
+        if gains is None:
             return picture
-        pairs = zip(picture.frames, found, strict=True)
-        frames = torch.stack([self.filter.apply(frame, own) for frame, own in pairs])
-        return Picture(frames, picture.low)
+        return Picture(torch.stack(list(self._filtered(picture.frames, gains))), picture.low)
+
+    def _filtered(self, frames: Iterable[Tensor], gains: np.ndarray) -> Iterator[Tensor]:
+        filtering = self.filter
+        assert filtering is not None  # else there are no gains
+        return ahead(lambda pair: filtering.apply(*pair), zip(frames, gains, strict=True))
 
     def frames(self, number: int, packed: Tensor) -> list[Frame]:
         """Frames of a packet from its packed frames."""

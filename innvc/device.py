@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -56,11 +57,30 @@ def one_thread() -> Iterator[None]:
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Results of the items in their order, each computed by one of torch's threads."""
+    return list(ahead(function, items))
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """As `side_by_side`, while items are taken and results are asked for."""
     threads = torch.get_num_threads()
-    if threads == 1:
-        return [function(item) for item in items]
+    return map(function, items) if threads == 1 else _ahead(function, items, threads)
+
+
+def _ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    gradients = torch.is_grad_enabled()  # of this thread alone
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        torch.set_grad_enabled(gradients)
+
+    waiting: deque[Future[R]] = deque()
     try:
-        with ThreadPoolExecutor(threads, "innvc", torch.set_num_threads, (1,)) as pool:
-            return list(pool.map(function, items))
+        with ThreadPoolExecutor(threads, "innvc", begin) as pool:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(torch.get_num_threads())  # those of the others are global in part

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     import torch
 
     from innvc.bitstream.header import HeaderRecord
-    from innvc.bitstream.latent import Packet
     from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
     from innvc.decoded import Before, Picture
     from innvc.decoder import SegmentDecoder
+    from innvc.model.contexts import Context
     from innvc.picture_decoder import PictureDecoder
+    from innvc.symbols import Symbols
 
 
 class VideoReader(Sequence[Frame]):
@@ -90,10 +92,11 @@ class VideoReader(Sequence[Frame]):
         self._frames: list[Frame] = []
         self._last: tuple[int, Before] | None = None  # number of the packet decoded last
         self._record: tuple[int, int, PacketRecord] | None = None  # the packet read last
-        # Decodes the symbols of the next packet, as far as frames before `_end` need it.
+        # Decodes symbols, and those of the next packet as far as frames before `_end` need it.
         self._ahead: ThreadPoolExecutor | None = None
+        self._stop = Event()
         self._end = 0
-        self._next: tuple[int, int, Future[Packet]] | None = None
+        self._next: tuple[int, int, Symbols] | None = None
 
     @property
     def header(self) -> Any:
@@ -131,7 +134,9 @@ class VideoReader(Sequence[Frame]):
 
     def _stop_ahead(self) -> None:
         if self._ahead is not None:
+            self._stop.set()
             self._ahead.shutdown(cancel_futures=True)
+            self._stop.clear()
         self._ahead, self._next = None, None
 
     def __enter__(self) -> VideoReader:
@@ -180,7 +185,7 @@ class VideoReader(Sequence[Frame]):
     def read(self, first: int, last: int) -> Iterator[Frame]:
         """The frames `first` to `last` - 1.
 
-        With more than one thread the symbols of the next packet are decoded beside the picture.
+        With more than one thread symbols are decoded beside the pictures, a packet ahead.
         """
         import torch
 
@@ -249,18 +254,33 @@ class VideoReader(Sequence[Frame]):
     def _decode(self, decoder: SegmentDecoder, segment: int, packet: int) -> Picture:
         coded, before = self._coded(segment, packet), self._before(packet)
         if self._next is not None and self._next[:2] == (segment, packet):
-            symbols = self._next[2].result()
+            symbols = self._next[2]
         else:
-            symbols = decoder.symbols(coded, before.context if before else None, self._layers)
+            context = before.context if before else None
+            symbols = self._symbols(decoder, coded, lambda: context)
         self._look_ahead(decoder, segment, packet + 1, symbols)
-        picture, left = decoder.picture(coded, symbols, before, self._only != "latent")
-        self._last = packet, left
+        picture = decoder.picture(coded, symbols, before, self._layers, self._only != "latent")
+        from innvc.decoded import Before
+
+        self._last = packet, Before(symbols.result().low, picture.references)
         return picture
 
+    def _symbols(
+        self, decoder: SegmentDecoder, coded: PacketRecord, before: Callable[[], Context | None]
+    ) -> Symbols:
+        """Begins to decode the symbols of a packet, or decodes them."""
+        from innvc.symbols import Symbols
+
+        return Symbols(
+            lambda give: decoder.symbols(coded, before(), self._layers, found=give),
+            self._ahead,
+            self._stop.is_set,
+        )
+
     def _look_ahead(
-        self, decoder: SegmentDecoder, segment: int, packet: int, before: Packet
+        self, decoder: SegmentDecoder, segment: int, packet: int, before: Symbols
     ) -> None:
-        """Begins to decode the symbols of a packet, if its frames will be asked for."""
+        """Has the symbols of a packet follow, if its frames will be asked for."""
         record = self._reader.segment(segment)
         if self._ahead is None or packet >= len(record.sizes):
             return
@@ -270,7 +290,7 @@ class VideoReader(Sequence[Frame]):
             coded = self._reader.packet(segment, packet)
         except InnvcError:
             return  # told when its frames are asked for
-        found = self._ahead.submit(decoder.symbols, coded, before.low, self._layers)
+        found = self._symbols(decoder, coded, lambda: before.result().low)
         self._next = segment, packet, found
 
     def _load_picture(self, segment: int, packet: int) -> None:

@@ -76,7 +76,7 @@ class ExactIntra:
     def __init__(self, prior: IntraPrior, directions: bool = False) -> None:
         prior = prior.double()
         with torch.no_grad():
-            self.weights = prior.weights()
+            self.weights = {name: weight.numpy() for name, weight in prior.weights().items()}
         self.layout = prior.layout
         self.merged = prior.merged
         self.flat = prior.flat.numpy()
@@ -85,14 +85,14 @@ class ExactIntra:
         base, slope = self.weights["base"], self.weights["slope"]
         self.fixed = 64 * (base - prior.step_base * slope)[:, None]
         # What a block's later groups read of its earlier ones.
-        self._within = self.weights["within"].numpy(), self.weights["scale_within"].numpy()
+        self._within = self.weights["within"], self.weights["scale_within"]
         self.directions = Directions(prior.frequencies) if directions else None
         if self.largest_sum() >= 2.0**53:
             raise UnsupportedError("The intra prior's weights are too large to be exact.")
 
     def largest_sum(self) -> float:
         """Bound on every integer that arises."""
-        sums = {n: float(w.abs().reshape(len(w), -1).sum(1).max()) for n, w in self.weights.items()}
+        sums = {n: float(abs(w).reshape(len(w), -1).sum(1).max()) for n, w in self.weights.items()}
         enter = 2 * VALUE_LIMIT * sums["enter"]
         middle = HIDDEN_LIMIT * (2**16 + sums["middle"])
         mean = 2 * VALUE_LIMIT * sums["linear"] + HIDDEN_LIMIT * sums["leave"]
@@ -100,7 +100,7 @@ class ExactIntra:
         units = LARGEST_LOG * sums["scale_enter"] + sums["scale_bias"]
         logs = sums["scale_linear"] + sums["scale_hidden"] + sums["scale_within"]
         scale = SCALE_LIMIT * sums["scale_leave"] + LARGEST_LOG * logs
-        scale += float(self.fixed.abs().max()) + 64 * sums["absent"]
+        scale += float(abs(self.fixed).max()) + 64 * sums["absent"]
         return max(enter, middle, mean, within, units, scale)
 
     def code(
@@ -196,45 +196,28 @@ class ExactIntra:
     ) -> Blocks:
         w, count = self.weights, len(i)
         channels = len(value)
-        near = torch.empty(4, channels, count, dtype=torch.float64)  # less the average
-        logs = torch.empty(8, channels, count, dtype=torch.float64)
-        absent = torch.empty(4, count, dtype=torch.float64)
+        near = np.empty((4, channels, count))  # less the average
+        logs = np.empty((8, channels, count))
+        absent = np.empty((4, count))
         values = np.empty(near.shape)
         average = np.empty((len(self.flat), count))
-        _look(
-            value,
-            residual,
-            i,
-            j,
-            self.flat,
-            _logarithms,
-            values,
-            near.numpy(),
-            logs.numpy(),
-            absent.numpy(),
-            average,
-        )
-        x, logs = near.flatten(0, 1), logs.flatten(0, 1)
+        _look(value, residual, i, j, self.flat, _logarithms, values, near, logs, absent, average)
+        x, sizes = near.reshape(-1, count), logs.reshape(-1, count)
         h = w["enter"] @ x
-        _limit(h.numpy(), 2.0**12, HIDDEN_LIMIT)
-        h += torch.floor_((w["middle"] @ h) / 2**16)  # h is whole
-        _limit(h.numpy(), 1.0, HIDDEN_LIMIT)
-        sums = w["linear"] @ x
-        sums.addmm_(w["leave"], h)
-        first = sums.numpy()
+        _limit(h, 2.0**12, HIDDEN_LIMIT)
+        h += np.floor((w["middle"] @ h) / 2**16)  # h is whole
+        _limit(h, 1.0, HIDDEN_LIMIT)
+        first = w["linear"] @ x + w["leave"] @ h
         _round_means(first, self.flat, average)
-        s = w["scale_enter"] @ logs
-        s += w["scale_bias"][:, None]
-        _limit(s.numpy(), 2.0**10, SCALE_LIMIT)
-        scale = self.fixed + w["scale_leave"] @ s
-        scale.addmm_(w["scale_linear"], logs)
-        _find_logs(h.numpy(), 32.0, _logarithms)
-        scale.addmm_(w["scale_hidden"], h)
-        scale.addmm_(w["absent"], absent, alpha=64)
-        return Blocks(i, j, values, first, scale.numpy(), offset)
+        s = w["scale_enter"] @ sizes + w["scale_bias"][:, None]
+        _limit(s, 2.0**10, SCALE_LIMIT)
+        scale = self.fixed + w["scale_leave"] @ s + w["scale_linear"] @ sizes
+        _find_logs(h, 32.0, _logarithms)
+        scale += w["scale_hidden"] @ h + 64 * (w["absent"] @ absent)
+        return Blocks(i, j, values, first, scale, offset)
 
 
-_logarithms = log_table().numpy()
+_logarithms = log_table().numpy().astype(np.uint8)
 
 
 @compiled

@@ -63,6 +63,7 @@ def code_packet(
     choose_block: BlockChooser | None = None,
     data: Sequence[Sequence[bytes | memoryview]] | None = None,
     subbands: int | None = None,
+    found: Callable[[Tensor], None] = lambda values: None,
 ) -> Packet:
     """Codes (`choose`) or decodes (`data`) the symbols of one packet.
 
@@ -78,6 +79,7 @@ def code_packet(
         choose, choose_block: Give the symbols to code; None decodes.
         data: Coded bytes, [subband frame][layer]; may hold only the first layers.
         subbands: How many subband frames to decode, coarse to fine; None is all.
+        found: Is given the values [1, C, H, W] of each subband frame, once they are known.
 
     Returns:
         Values of the subband frames; channels of missing layers are zero.
@@ -110,6 +112,7 @@ def code_packet(
                 half = current.value
             done.append(current)
             flags.append(np.zeros(size, bool))
+            found(half)
             continue
         outside = (
             order.statistics_level(j, group, predicted),
@@ -123,7 +126,7 @@ def code_packet(
         wanted = None
         if choose is not None and (exact.config.skip or exact.symbols.planes is not None):
             # A first pass tells what each position costs.
-            trial = FramePrior(exact, *outside)
+            trial = FramePrior(exact, *outside, skip)
             list(_code_frame(exact, trial, skip, partial(choose, j), None, []))
             wanted = choose.skipped(j)
         if exact.config.skip and layers:
@@ -136,11 +139,12 @@ def code_packet(
             checksums[0] = zlib.crc32(skip.tobytes(), checksums[0])
         flags.append(skip)
         chosen = None if choose is None else partial(choose, j)
-        frame = FramePrior(exact, *outside)
+        frame = FramePrior(exact, *outside, skip)
         for k, symbols in _code_frame(exact, frame, skip, chosen, coders, adaptive):
             checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
         coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
         done.append(frame.context)
+        found(frame.context.value)
     values = [c.value for c in done]
     if intra is not None:
         values[0] = half

@@ -1,11 +1,13 @@
-"""The latent prior of one subband frame, group by group (docs/format.md, section 9).
+"""The latent prior of one subband frame, group by group (docs/format.md, section 12).
 
 The sums of `model.prior.LatentPrior`, in integer-valued float64, where every sum is exact whatever
-its order. What is small is compiled.
+its order. Products of matrices are NumPy's, whose library is the fastest for thin ones; what is
+small is compiled. Positions without symbols have means, but no scale indexes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +22,8 @@ from innvc.errors import UnsupportedError
 from innvc.model.contexts import VALUE_LIMIT, Context, log_table, second_half
 from innvc.model.prior import HIDDEN_LIMIT, WEIGHT_BITS, LatentPrior
 from innvc.model.quantisation import SCALE_LEVELS
+
+ABSENT = -1  # place of a position without symbol
 
 
 class ExactPrior:
@@ -42,8 +46,6 @@ class ExactPrior:
         self.config = prior.config
         if self.network.largest_sum() >= 2.0**53:
             raise UnsupportedError("The latent prior's weights are too large to be exact.")
-        with torch.no_grad():
-            self.weights = self.network.weights()
         ends = np.cumsum([0, *prior.groups]).tolist()
         slices = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
         bounds = np.cumsum([0, *layers]).tolist()
@@ -51,17 +53,22 @@ class ExactPrior:
         self.channels = ends[-1]
         self.halved = sum(prior.groups[: self.config.halves])
         self.reach = sum(prior.groups[: self.config.reach])
+        with torch.no_grad():
+            self.weights = self.network.weights()
         # Matrices of what is laid out channel by channel.
-        w = self.weights
+        w = {name: weight.numpy() for name, weight in self.weights.items()}
         if self.config.energy:
-            self.by_log = torch.stack([w["spectral"], w["surround"]], 2).flatten(1)
+            self.by_log = np.stack([w["spectral"], w["surround"]], 2).reshape(self.channels, -1)
+            self.by_value = w["predict_mean"]
         if self.config.reach:
-            self.by_neighbour = w["reach"].permute(1, 2, 0).flatten(1)
+            self.by_neighbour = w["reach"].transpose(1, 2, 0).reshape(self.channels, -1)
         if self.config.halves:
-            self.half_mean = w["half_mean"].permute(1, 2, 0).flatten(1)
+            self.half_base, self.half_scale = w["half_base"], w["half_scale"]
+            self.half_mean = w["half_mean"].transpose(1, 2, 0).reshape(self.halved, -1)
         if self.config.hidden:
-            self.enter = w["hidden_weight"].flatten(1)
-            self.leave = w["output_weight"].view(2, self.channels, -1)
+            self.hidden_bias = w["hidden_bias"]
+            self.enter = w["hidden_weight"].reshape(len(self.hidden_bias), -1)
+            self.leave = w["output_weight"].reshape(2, self.channels, -1)
 
     def empty(self, size: tuple[int, int]) -> Context:
         """A subband frame [1, C, H, W] of zeros."""
@@ -78,10 +85,11 @@ class FramePrior:
         parent, sibling: Contexts of decoded subband frames, zero where there is none.
         grid: Integers of the field's grid [1, E, H, W], if they are a context.
         offset: Of scale indexes [H, W].
+        skip: Positions without symbols [H, W].
 
     Attributes:
         context: What later frames read [1, C, H, W]; zero where nothing is coded yet.
-        scale, mean: Scale indexes (int64) and means in sixteenths, as far as known [C, H W].
+        scale, mean: Scale indexes (int64) and means in sixteenths [C, H W], as far as known.
     """
 
     def __init__(
@@ -92,26 +100,35 @@ class FramePrior:
         sibling: Context,
         grid: Tensor | None,
         offset: np.ndarray,
+        skip: np.ndarray,
     ) -> None:
         self._exact, size = exact, offset.shape
         self.context = exact.empty(size)
-        self._values = self.context.value[0]
-        self._logs = torch.zeros(exact.channels, 2, *size, dtype=torch.float64)
+        parts = (self.context.value, self.context.own, self.context.around)
+        self._values, self._own, self._around = (part[0].numpy() for part in parts)
         every, levels = slice(0, exact.channels), torch.tensor([level])
-        sums = exact.network.outside(exact.weights, every, levels, parent, sibling, grid)
-        self._scale, self._mean = (s[0].flatten(1).contiguous() for s in sums)
+        scale, mean = exact.network.outside(exact.weights, every, levels, parent, sibling, grid)
+        # Scales are found at the positions with symbols alone, and these have places.
+        kept = np.flatnonzero(~skip.ravel())
+        self._place = np.full(skip.size, ABSENT)
+        self._place[kept] = np.arange(len(kept))
+        self._scale = scale[0].flatten(1).numpy()[:, kept]
+        self._mean = mean[0].flatten(1).numpy()
+        self._logs = np.zeros((exact.channels, 2, len(kept)))
         self._offset = offset.ravel().astype(np.int64)
         self._step = steps_of(offset).ravel()
-        self.scale = np.zeros(self._scale.shape, np.int64)
-        self.mean = np.zeros(self.scale.shape)
-        places = np.arange(len(self._offset))
+        self.scale = np.zeros(self._mean.shape, np.int64)
+        self.mean = np.zeros(self._mean.shape)
         second = second_half(*size).numpy().ravel()
-        self._whole, self._halves = [places], [places[~second], places[second]][: 1 + second.any()]
-        neighbours = max(exact.halved, exact.reach)
-        self._beside = torch.zeros(neighbours, 4, *size, dtype=torch.float64)
-        self._near = torch.zeros(neighbours, *size, dtype=torch.float64)
+        positions = np.arange(skip.size)
+        self._whole = [positions]
+        self._halves = [positions[~second], positions[second]][: 1 + second.any()]
+        # Neighbours of all positions, and of the second half of them.
+        self._beside = np.zeros((exact.reach, 4, skip.size))
+        self._half_beside = np.zeros((exact.halved, 4, len(self._halves[-1])))
+        self._half_near = np.zeros((exact.halved, len(self._halves[-1])))
         units = exact.config.hidden * len(exact.network.groups)
-        self._hidden = torch.zeros(units, len(places), dtype=torch.float64)
+        self._hidden = np.zeros((units, skip.size))
 
     def passes(self, rows: slice) -> list[np.ndarray]:
         """The positions that are coded together, in order."""
@@ -121,14 +138,13 @@ class FramePrior:
         """Adds what the channels `rows` of a group read of the groups before."""
         exact, seen = self._exact, rows.start
         if exact.config.energy and seen:
-            logs = self._logs[:seen].flatten(0, 1).flatten(1)
-            self._scale[rows].addmm_(exact.by_log[rows, : 2 * seen], logs)
-            values = self._values[:seen].flatten(1)
-            self._mean[rows].addmm_(exact.weights["predict_mean"][rows, :seen], values)
+            logs = _flat(self._logs[:seen], 2)
+            self._scale[rows] += exact.by_log[rows, : 2 * seen] @ logs
+            self._mean[rows] += exact.by_value[rows, :seen] @ _flat(self._values[:seen])
         if exact.reach and seen:
             sources = min(seen, exact.reach)
-            beside = self._beside[:sources].flatten(0, 1).flatten(1)
-            self._mean[rows].addmm_(exact.by_neighbour[rows, : 4 * sources], beside)
+            beside = _flat(self._beside[:sources], 2)
+            self._mean[rows] += exact.by_neighbour[rows, : 4 * sources] @ beside
         if exact.config.hidden:
             self._add_hidden(rows)
 
@@ -137,64 +153,68 @@ class FramePrior:
         exact, seen, one = self._exact, rows.start, float(1 << WEIGHT_BITS)
         group = int(exact.network.group_of[rows.start])
         units = slice(group * exact.config.hidden, (group + 1) * exact.config.hidden)
-        sums = exact.weights["hidden_bias"][units, None].expand(-1, len(self._offset))
+        sums = exact.hidden_bias[units, None]
         if seen:
-            windows = F.unfold(self._values[None, :seen], 3, padding=1)[0]
-            sums = sums + exact.enter[units, : 9 * seen] @ windows
-        self._hidden[units] = torch.floor(F.relu(sums) / one).clamp(max=HIDDEN_LIMIT)
-        for matrix, target in zip(exact.leave, (self._scale, self._mean), strict=True):
-            target[rows].addmm_(matrix[rows, : units.stop], self._hidden[: units.stop])
+            windows = F.unfold(torch.from_numpy(self._values[None, :seen]), 3, padding=1)[0]
+            sums = sums + exact.enter[units, : 9 * seen] @ windows.numpy()
+        self._hidden[units] = np.floor(np.maximum(sums, 0) / one).clip(max=HIDDEN_LIMIT)
+        by_scale, by_mean = exact.leave[:, rows, : units.stop]
+        hidden = self._hidden[: units.stop]
+        self._scale[rows] += by_scale @ hidden[:, self._place != ABSENT]
+        self._mean[rows] += by_mean @ hidden
 
     def half(self, rows: slice) -> None:
         """Adds what the second half of the positions reads of the first, of groups up to here."""
-        exact, seen = self._exact, rows.stop
-        self._look_beside(rows)
-        near = self._near[:seen].flatten(1)
-        self._scale[rows].addmm_(exact.weights["half_scale"][rows, :seen], near)
-        self._scale[rows] += exact.weights["half_base"][rows, None]
-        beside = self._beside[:seen].flatten(0, 1).flatten(1)
-        self._mean[rows].addmm_(exact.half_mean[rows, : 4 * seen], beside)
+        exact, seen, second = self._exact, rows.stop, self._halves[1]
+        beside, near = self._half_beside, self._half_near
+        _look_beside(self._values[rows], second, _logarithms, beside[rows], near[rows])
+        self._mean[rows, second] += exact.half_mean[rows, : 4 * seen] @ _flat(beside[:seen], 2)
+        kept = self._place[second] != ABSENT
+        more = exact.half_scale[rows, :seen] @ near[:seen, kept] + exact.half_base[rows, None]
+        self._scale[rows, self._place[second[kept]]] += more
 
-    def predict(self, rows: slice, places: np.ndarray) -> None:
+    def predict(self, rows: slice, positions: np.ndarray) -> None:
         """Finds `scale` and `mean` at positions, where the values become the means."""
         _predict(
-            self._scale[rows].numpy(),
-            self._mean[rows].numpy(),
-            places,
+            self._scale[rows],
+            self._mean[rows],
+            positions,
+            self._place,
             self._offset,
             self.scale[rows],
             self.mean[rows],
-            self._flat(rows),
+            _flat(self._values[rows]),
         )
 
-    def settle(self, rows: slice, places: np.ndarray, half_steps: np.ndarray) -> None:
+    def settle(self, rows: slice, positions: np.ndarray, half_steps: np.ndarray) -> None:
         """Adds half steps [channels, n] to the means at positions [n]."""
-        _settle(half_steps, places, self._step, self.mean[rows], self._flat(rows))
-
-    def _flat(self, rows: slice) -> np.ndarray:
-        return self._values[rows].flatten(1).numpy()
+        values = _flat(self._values[rows])
+        _settle(half_steps, positions, self._step, self.mean[rows], values)
 
     def end(self, rows: slice) -> None:
         """Makes a group a context of later ones."""
-        values, logs = self._values[rows].numpy(), self._logs[rows].numpy()
-        _find_logs(values, _logarithms, logs)
-        self.context.own[0, rows], self.context.around[0, rows] = self._logs[rows].unbind(1)
+        own, around, logs = self._own[rows], self._around[rows], self._logs[rows]
+        _find_logs(self._values[rows], _logarithms, self._place, own, around, logs)
         if rows.stop <= self._exact.reach:
-            self._look_beside(rows)
-
-    def _look_beside(self, rows: slice) -> None:
-        beside, near = self._beside[rows].numpy(), self._near[rows].numpy()
-        _look_beside(self._values[rows].numpy(), _logarithms, beside, near)
+            beside = self._beside[rows]
+            near = np.empty((len(beside), beside.shape[2]))
+            _look_beside(self._values[rows], self._whole[0], _logarithms, beside, near)
 
 
-_logarithms = log_table().numpy()
+def _flat(x: np.ndarray, first: int = 1) -> np.ndarray:
+    """The first axes as one, and the others as one."""
+    return x.reshape(math.prod(x.shape[:first]), -1)
+
+
+_logarithms = log_table().numpy().astype(np.uint8)
 
 
 @compiled
 def _predict(
     scale_sums: np.ndarray,
     mean_sums: np.ndarray,
-    places: np.ndarray,
+    positions: np.ndarray,
+    place: np.ndarray,
     offset: np.ndarray,
     scale: np.ndarray,
     mean: np.ndarray,
@@ -202,9 +222,10 @@ def _predict(
 ) -> None:
     one = float(1 << WEIGHT_BITS)
     for c in range(len(scale)):
-        for p in places:
-            index = min(max(np.floor(scale_sums[c, p] / one), 0), SCALE_LEVELS - 1)
-            scale[c, p] = min(max(np.int64(index) + offset[p], 0), SCALE_LEVELS - 1)
+        for p in positions:
+            if place[p] != ABSENT:
+                index = min(max(np.floor(scale_sums[c, place[p]] / one), 0), SCALE_LEVELS - 1)
+                scale[c, p] = min(max(np.int64(index) + offset[p], 0), SCALE_LEVELS - 1)
             expected = np.floor(mean_sums[c, p] / one + 0.5)
             mean[c, p] = min(max(expected, -VALUE_LIMIT), VALUE_LIMIT)
             values[c, p] = mean[c, p]
@@ -213,47 +234,73 @@ def _predict(
 @compiled
 def _settle(
     half_steps: np.ndarray,
-    places: np.ndarray,
+    positions: np.ndarray,
     step: np.ndarray,
     mean: np.ndarray,
     values: np.ndarray,
 ) -> None:
     for c in range(len(half_steps)):
-        for i, p in enumerate(places):
+        for i, p in enumerate(positions):
             size = abs(np.int64(half_steps[c, i])) * step[p] // 2  # rounded towards zero
             value = mean[c, p] + (size if half_steps[c, i] > 0 else -size)
             values[c, p] = min(max(value, -VALUE_LIMIT), VALUE_LIMIT)
 
 
 @compiled
-def _find_logs(values: np.ndarray, logarithms: np.ndarray, logs: np.ndarray) -> None:
-    """Log-magnitudes [C, 2, H, W] of values [C, H, W], and of the mean over their 8 neighbours."""
+def _find_logs(
+    values: np.ndarray,
+    logarithms: np.ndarray,
+    place: np.ndarray,
+    own: np.ndarray,
+    around: np.ndarray,
+    logs: np.ndarray,
+) -> None:
+    """Log-magnitudes of values [C, H, W], and of the mean over their 8 neighbours.
+
+    Args:
+        place: Of the positions with symbols among these, else ABSENT [H W].
+        own, around: Take both [C, H, W].
+        logs: Takes both of the positions with symbols [C, 2, n].
+    """
     channels, height, width = values.shape
+    row = np.zeros(width + 2)  # sums of magnitudes of three rows
     for c in range(channels):
         for i in range(height):
             for j in range(width):
-                own, total = abs(values[c, i, j]), 0.0
-                for y in range(max(i - 1, 0), min(i + 2, height)):
-                    for x in range(max(j - 1, 0), min(j + 2, width)):
-                        total += abs(values[c, y, x])
-                logs[c, 0, i, j] = logarithms[np.int64(own)]
-                logs[c, 1, i, j] = logarithms[np.int64((total - own) / 8)]
+                total = abs(values[c, i, j])
+                if i > 0:
+                    total += abs(values[c, i - 1, j])
+                if i + 1 < height:
+                    total += abs(values[c, i + 1, j])
+                row[j + 1] = total
+            for j in range(width):
+                size = abs(values[c, i, j])
+                total = row[j] + row[j + 1] + row[j + 2] - size
+                own[c, i, j] = logarithms[np.int64(size)]
+                around[c, i, j] = logarithms[np.int64(total / 8)]
+                p = place[i * width + j]
+                if p != ABSENT:
+                    logs[c, 0, p], logs[c, 1, p] = own[c, i, j], around[c, i, j]
 
 
 @compiled
 def _look_beside(
-    values: np.ndarray, logarithms: np.ndarray, beside: np.ndarray, near: np.ndarray
+    values: np.ndarray,
+    positions: np.ndarray,
+    logarithms: np.ndarray,
+    beside: np.ndarray,
+    near: np.ndarray,
 ) -> None:
-    """Values above, below, left and right [C, 4, H, W], and the logarithm of their mean size."""
+    """What lies above, below, left and right [C, 4, n], and the logarithm of its mean size."""
     channels, height, width = values.shape
     for c in range(channels):
-        for i in range(height):
-            for j in range(width):
-                above = values[c, i - 1, j] if i > 0 else 0.0
-                below = values[c, i + 1, j] if i + 1 < height else 0.0
-                left = values[c, i, j - 1] if j > 0 else 0.0
-                right = values[c, i, j + 1] if j + 1 < width else 0.0
-                beside[c, 0, i, j], beside[c, 1, i, j] = above, below
-                beside[c, 2, i, j], beside[c, 3, i, j] = left, right
-                total = abs(above) + abs(below) + abs(left) + abs(right)
-                near[c, i, j] = logarithms[np.int64(total / 4)]
+        for n, p in enumerate(positions):
+            i, j = p // width, p % width
+            above = values[c, i - 1, j] if i > 0 else 0.0
+            below = values[c, i + 1, j] if i + 1 < height else 0.0
+            left = values[c, i, j - 1] if j > 0 else 0.0
+            right = values[c, i, j + 1] if j + 1 < width else 0.0
+            beside[c, 0, n], beside[c, 1, n] = above, below
+            beside[c, 2, n], beside[c, 3, n] = left, right
+            total = abs(above) + abs(below) + abs(left) + abs(right)
+            near[c, n] = logarithms[np.int64(total / 4)]

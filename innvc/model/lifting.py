@@ -10,44 +10,68 @@ the motion-compensated one. `model.subbands` has the order of the subband frames
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 
+from innvc.device import side_by_side
 from innvc.model.subbands import details, is_centred, low_counts
 
+Frames = Sequence[Tensor] | Tensor  # [C, h, w] each
 
-class Lifting(Protocol):
+
+class Lifting(ABC):
     """The operators of one group."""
 
-    def predict(self, a: Tensor, level: int, count: int) -> Tensor:
-        """Prediction of the `count` odd frames from the even ones, as many or one more or less."""
+    @abstractmethod
+    def predict_frame(self, a: Frames, level: int, count: int, number: int) -> Tensor:
+        """Prediction [C, h, w] of an odd frame from those of `count` even ones that it reads."""
 
-    def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        """What is added to the `count` even frames for the details of the odd frames."""
+    @abstractmethod
+    def update_frame(self, h: Frames, level: int, count: int, number: int) -> Tensor:
+        """What is added to one of `count` even frames for the details that reach it."""
 
-    def returned(self, b: Tensor, level: int, count: int) -> Tensor:
-        """The transpose of `predict`: from odd frames to the `count` even ones."""
+    @abstractmethod
+    def return_frame(self, b: Frames, level: int, count: int, number: int) -> Tensor:
+        """The transpose of `predict_frame`: from odd frames to one of `count` even ones."""
 
+    @abstractmethod
     def gains(self, subbands: Tensor) -> Tensor:
         """Factors of the subband frames [G, C, H, W], broadcastable to them."""
 
-
-class Haar:
-    """No motion: every odd frame is predicted by the even frame before it."""
-
     def predict(self, a: Tensor, level: int, count: int) -> Tensor:
-        return torch.cat([a, a])[:count]  # two from one, or each from its own
+        """Prediction of the `count` odd frames from the even ones, as many or one more or less."""
+        return _stacked(lambda n: self.predict_frame(a, level, len(a), n), count)
 
     def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        return self.returned(h / (2 if len(h) <= count else 3), level, count)
+        """What is added to the `count` even frames for the details of the odd frames."""
+        return _stacked(lambda n: self.update_frame(h, level, count, n), count)
 
     def returned(self, b: Tensor, level: int, count: int) -> Tensor:
+        """The transpose of `predict`: from odd frames to the `count` even ones."""
+        return _stacked(lambda n: self.return_frame(b, level, count, n), count)
+
+
+def _stacked(frame: Callable[[int], Tensor], count: int) -> Tensor:
+    return torch.stack(side_by_side(frame, range(count)))
+
+
+class Haar(Lifting):
+    """No motion: every odd frame is predicted by the even frame before it."""
+
+    def predict_frame(self, a: Frames, level: int, count: int, number: int) -> Tensor:
+        return a[min(number, count - 1)]  # two from one, or each from its own
+
+    def update_frame(self, h: Frames, level: int, count: int, number: int) -> Tensor:
+        return self.return_frame(h, level, count, number) / (2 if len(h) <= count else 3)
+
+    def return_frame(self, b: Frames, level: int, count: int, number: int) -> Tensor:
         if len(b) > count:
-            return b.sum(0, keepdim=True)
-        return torch.cat([b, torch.zeros_like(b[: count - len(b)])])
+            return b[0] + b[1]
+        return b[number] if number < len(b) else torch.zeros_like(b[0])
 
     def gains(self, subbands: Tensor) -> Tensor:
         group = len(subbands)
@@ -81,13 +105,38 @@ def inverse(subbands: Tensor, lifting: Lifting | None = None) -> Tensor:
     """Subband frames [G, ...] back to frames [G, ...]."""
     lifting = lifting or Haar()
     subbands = subbands / lifting.gains(subbands)
-    low, group = subbands[:1], len(subbands)
-    for level in range(len(low_counts(group)) - 1, 0, -1):
-        places = details(group, level)
-        h = subbands[places.start : places.stop]
-        a = low - lifting.update(h, level, len(low))
-        low = interleaved(a, h + lifting.predict(a, level, len(h)))
-    return low
+    return torch.stack(list(inverse_frames(subbands, len(subbands), lifting)))
+
+
+def inverse_frames(subbands: Iterable[Tensor], group: int, lifting: Lifting) -> Iterator[Tensor]:
+    """The frames of a group, each as soon as the details are there that it needs.
+
+    Args:
+        subbands: The subband frames [C, h, w], coarse to fine, divided by their gains.
+    """
+    subbands = iter(subbands)
+    frames: Iterator[Tensor] = islice(subbands, 1)
+    counts = low_counts(group)
+    for level in range(len(counts) - 1, 0, -1):
+        frames = _finer(list(frames), subbands, counts[level - 1], level, lifting)
+    return frames
+
+
+def _finer(
+    low: list[Tensor], details: Iterator[Tensor], count: int, level: int, lifting: Lifting
+) -> Iterator[Tensor]:
+    """The `count` frames that one level made `low` and details of."""
+    centred = is_centred(count)
+    h: list[Tensor] = []
+    a: list[Tensor] = []
+    for number in range(count):
+        place, odd = number // 2, (number % 2 == 1) != centred
+        while len(a) < min(place + 1 + (odd and not centred), len(low)):
+            # An even frame is in the details before and after it, the middle of three in both.
+            reached = count - len(low) if centred else min(len(a) + 1, count - len(low))
+            h.extend(islice(details, reached - len(h)))
+            a.append(low[len(a)] - lifting.update_frame(h, level, len(low), len(a)))
+        yield h[place] + lifting.predict_frame(a, level, len(low), place) if odd else a[place]
 
 
 def low_pass_transpose(frames: Tensor, lifting: Lifting) -> Tensor:

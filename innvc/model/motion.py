@@ -12,15 +12,16 @@ predicted: `l = a + sum(W^T h) / (1 + sum(W^T 1))`. So no backward vectors are n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.model.lifting import synthesis_energy
+from innvc.model.lifting import Frames, Lifting, synthesis_energy
 from innvc.model.subbands import is_centred, low_counts
 from innvc.model.warp import Plane, Warp
 
@@ -83,7 +84,16 @@ def in_quarters(cells: np.ndarray) -> np.ndarray:
     return cells.repeat(2, -2).repeat(2, -1)
 
 
-class MotionLifting:
+class _Reference(NamedTuple):
+    """An even frame that an odd one is predicted from, and how, for all quarters."""
+
+    odd: int
+    even: int
+    vector: Tensor
+    weight: Tensor
+
+
+class MotionLifting(Lifting):
     """Operators of motion-compensated lifting for one group (see `lifting.Lifting`).
 
     Args:
@@ -94,61 +104,63 @@ class MotionLifting:
     def __init__(self, motion: Motion, planes: Sequence[Plane]) -> None:
         self.motion = motion
         self.planes = planes
+        self._found: dict[tuple[int, int], list[_Reference]] = {}  # by level and even frames
 
     def _alike(self) -> list[list[Plane]]:
         """The planes, those of one sampling together."""
         kinds = dict.fromkeys((plane.vertical, plane.horizontal) for plane in self.planes)
         return [[p for p in self.planes if (p.vertical, p.horizontal) == kind] for kind in kinds]
 
-    def _warps(
-        self, plane: Plane, like: Tensor, level: int, odd: int, even: int
-    ) -> Iterator[tuple[int, int, Warp]]:
-        """(odd frame, even frame, warp) of each reference that the odd frames use."""
-        motion = self.motion[level - 1]
-        first = -int(odd > even)  # the even frame before the first odd one
-        for frame in range(odd):
-            mode = torch.from_numpy(in_quarters(motion.mode[frame])).long()
-            for side in range(2):
-                weight = WEIGHTS[side][mode]
-                if weight.any():
-                    vector = torch.from_numpy(motion.quarters[frame, side])
-                    yield frame, first + frame + side, Warp(vector, weight, plane, like)
+    def _references(self, level: int, count: int) -> list[_Reference]:
+        """Those of a level's odd frames among `count` even ones."""
+        if (level, count) not in self._found:
+            motion, found = self.motion[level - 1], []
+            first = -int(len(motion.mode) > count)  # the even frame before the first odd one
+            for odd, mode in enumerate(motion.mode):
+                modes = torch.from_numpy(in_quarters(mode)).long()
+                for side in range(2):
+                    weight = WEIGHTS[side][modes]
+                    if weight.any():
+                        vector = torch.from_numpy(motion.quarters[odd, side])
+                        found.append(_Reference(odd, first + odd + side, vector, weight))
+            self._found[level, count] = found
+        return self._found[level, count]
 
-    def predict(self, a: Tensor, level: int, count: int) -> Tensor:
-        prediction = a.new_zeros(count, *a.shape[1:])
-        for planes in self._alike():
-            samples = torch.stack([plane.unpack(a) for plane in planes], 1)
-            predicted = samples.new_zeros(count, *samples.shape[1:])
-            for odd, even, warp in self._warps(planes[0], samples, level, count, len(a)):
-                predicted[odd] += warp(samples[even])
-            for number, plane in enumerate(planes):
-                prediction[:, plane.channels] = plane.pack(predicted[:, number])
-        return prediction
+    def predict_frame(self, a: Frames, level: int, count: int, number: int) -> Tensor:
+        pairs = [(r, a[r.even]) for r in self._references(level, count) if r.odd == number]
+        return self._sum(pairs, a[0], lambda warp, samples: warp(samples))
 
-    def update(self, h: Tensor, level: int, count: int) -> Tensor:
-        update = h.new_zeros(count, *h.shape[1:])
-        for planes in self._alike():
-            samples = torch.stack([plane.unpack(h) for plane in planes], 1)
-            total = samples.new_zeros(count, *samples.shape[1:])
-            weights = torch.zeros_like(total[:, :1])
-            for odd, even, warp in self._warps(planes[0], samples, level, len(h), count):
-                total[even] += warp.adjoint(samples[odd])
-                weights[even] += warp.received()
-            total = total / (1 + weights.clamp(min=0))
-            for number, plane in enumerate(planes):
-                update[:, plane.channels] = plane.pack(total[:, number])
-        return update
+    def return_frame(self, b: Frames, level: int, count: int, number: int) -> Tensor:
+        pairs = [(r, b[r.odd]) for r in self._references(level, count) if r.even == number]
+        return self._sum(pairs, b[0], lambda warp, samples: warp.adjoint(samples))
 
-    def returned(self, b: Tensor, level: int, count: int) -> Tensor:
-        returned = b.new_zeros(count, *b.shape[1:])
+    def update_frame(self, h: Frames, level: int, count: int, number: int) -> Tensor:
+        pairs = [(r, h[r.odd]) for r in self._references(level, count) if r.even == number]
+        return self._sum(pairs, h[0], lambda warp, samples: warp.adjoint(samples), mean=True)
+
+    def _sum(
+        self,
+        pairs: Sequence[tuple[_Reference, Tensor]],
+        like: Tensor,
+        move: Callable[[Warp, Tensor], Tensor],
+        mean: bool = False,
+    ) -> Tensor:
+        """The sum [C, h, w] of frames that are moved; the mean with what they reach (`update`)."""
+        result = torch.zeros_like(like)
         for planes in self._alike():
-            samples = torch.stack([plane.unpack(b) for plane in planes], 1)
-            total = samples.new_zeros(count, *samples.shape[1:])
-            for odd, even, warp in self._warps(planes[0], samples, level, len(b), count):
-                total[even] += warp.adjoint(samples[odd])
-            for number, plane in enumerate(planes):
-                returned[:, plane.channels] = plane.pack(total[:, number])
-        return returned
+            total = torch.cat([plane.unpack(result[None]) for plane in planes])
+            weights = torch.zeros_like(total[:1])
+            for reference, frame in pairs:
+                samples = torch.cat([plane.unpack(frame[None]) for plane in planes])
+                warp = Warp(reference.vector, reference.weight, planes[0], samples)
+                total += move(warp, samples)
+                if mean:
+                    weights += warp.received().to(weights.device)
+            if mean:
+                total /= 1 + weights.clamp(min=0)
+            for plane, samples in zip(planes, total, strict=True):
+                result[plane.channels] = plane.pack(samples[None])[0]
+        return result
 
     def gains(self, subbands: Tensor) -> Tensor:
         """Roots of the energy that unit noise in each subband frame brings into the frames.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.compiled import compiled, fused
+from innvc.compiled import compiled, fused, inlined
 
 QUARTER = 8  # luma samples of a quarter of a cell
 OVERLAP = 4  # luma samples
@@ -190,7 +190,9 @@ class Warp:
 
     def received(self) -> Tensor:
         """The transpose for samples that are all one, [1, H, W]."""
-        return self.adjoint(self._like.new_ones(1, *self._shape))
+        result = self._like.new_zeros(1, *self._shape)
+        _give_back_ones(self._blocks, result[0].numpy())
+        return result
 
     def errors(self, samples: Tensor, target: Tensor) -> Tensor:
         """What predictions of cells and the samples around lack, by share [height, n, width].
@@ -231,17 +233,26 @@ def _interpolate(
     window: np.ndarray, down: np.ndarray, across: np.ndarray, line: np.ndarray, block: np.ndarray
 ) -> None:
     """A block [height, width] from a window that is larger by the filters."""
+    middle = TAPS // 2 - 1
     for y in range(block.shape[0]):
-        for x in range(window.shape[1]):
-            total = down[0] * window[y, x]
-            for k in range(1, TAPS):
-                total += down[k] * window[y + k, x]
-            line[x] = total
-        for x in range(block.shape[1]):
-            total = across[0] * line[x]
-            for k in range(1, TAPS):
-                total += across[k] * line[x + k]
-            block[y, x] = total
+        found = line
+        if down[middle] == 1:  # whole samples
+            found = window[y + middle]
+        else:
+            for x in range(window.shape[1]):
+                total = down[0] * window[y, x]
+                for k in range(1, TAPS):
+                    total += down[k] * window[y + k, x]
+                line[x] = total
+        if across[middle] == 1:
+            for x in range(block.shape[1]):
+                block[y, x] = found[x + middle]
+        else:
+            for x in range(block.shape[1]):
+                total = across[0] * found[x]
+                for k in range(1, TAPS):
+                    total += across[k] * found[x + k]
+                block[y, x] = total
 
 
 @fused
@@ -249,18 +260,26 @@ def _spread(
     part: np.ndarray, down: np.ndarray, across: np.ndarray, line: np.ndarray, patch: np.ndarray
 ) -> None:
     """The transpose of `_interpolate`, of a block that has TAPS - 1 zeros on each side."""
-    last = TAPS - 1
+    last, middle = TAPS - 1, TAPS // 2
     for y in range(patch.shape[0]):
-        for x in range(part.shape[1]):
-            total = down[last] * part[y, x]
-            for k in range(1, TAPS):
-                total += down[last - k] * part[y + k, x]
-            line[x] = total
-        for x in range(patch.shape[1]):
-            total = across[last] * line[x]
-            for k in range(1, TAPS):
-                total += across[last - k] * line[x + k]
-            patch[y, x] = total
+        found = line
+        if down[last - middle] == 1:  # whole samples
+            found = part[y + middle]
+        else:
+            for x in range(part.shape[1]):
+                total = down[last] * part[y, x]
+                for k in range(1, TAPS):
+                    total += down[last - k] * part[y + k, x]
+                line[x] = total
+        if across[last - middle] == 1:
+            for x in range(patch.shape[1]):
+                patch[y, x] = found[x + middle]
+        else:
+            for x in range(patch.shape[1]):
+                total = across[last] * found[x]
+                for k in range(1, TAPS):
+                    total += across[last - k] * found[x + k]
+                patch[y, x] = total
 
 
 @compiled
@@ -286,6 +305,18 @@ def _predict(
                 row = padded[plane, above + blocks.place[n, 0] + y, left + blocks.place[n, 1] :]
                 for x in range(block.shape[1]):
                     row[x] += block[y, x] * share[y, x]
+
+
+@inlined
+def _add_line(line: np.ndarray, share: float, row: np.ndarray, x: int) -> None:
+    """Adds a line to a row from x on; what lies outside goes to the samples at its edge."""
+    if x >= 0 and x + len(line) <= len(row):
+        row = row[x:]
+        for j in range(len(line)):
+            row[j] += share * line[j]
+    else:
+        for j in range(len(line)):
+            row[min(max(x + j, 0), len(row) - 1)] += share * line[j]
 
 
 @compiled
@@ -319,13 +350,31 @@ def _give_back(
             y, x, span = blocks.start[n, 0], blocks.start[n, 1], width + TAPS - 1
             for i in range(len(patch)):
                 row = result[plane, min(max(y + i, 0), rows - 1)]
-                if x >= 0 and x + span <= columns:
-                    row = row[x:]
-                    for j in range(span):
-                        row[j] += patch[i, j]
-                else:
-                    for j in range(span):
-                        row[min(max(x + j, 0), columns - 1)] += patch[i, j]
+                _add_line(patch[i, :span], 1, row, x)
+
+
+@compiled
+def _give_back_ones(blocks: Blocks, result: np.ndarray) -> None:
+    """`_give_back` of samples that are one, added to `result` [H, W]."""
+    rows, columns = result.shape
+    height, width = blocks.rows.shape[1] + TAPS - 1, blocks.columns.shape[1] + TAPS - 1
+    down, across = np.empty(height, result.dtype), np.empty(width, result.dtype)
+    for n in range(len(blocks.weight)):
+        _spread_line(blocks.rows[n], blocks.down[n], down)
+        _spread_line(blocks.columns[n], blocks.across[n], across)
+        y, x = blocks.start[n, 0], blocks.start[n, 1]
+        for i in range(height):
+            share = down[i] * blocks.weight[n]
+            _add_line(across, share, result[min(max(y + i, 0), rows - 1)], x)
+
+
+@compiled
+def _spread_line(shares: np.ndarray, taps: np.ndarray, line: np.ndarray) -> None:
+    """The transpose of interpolation of one line, which is longer by the filter."""
+    line[:] = 0
+    for i in range(len(shares)):
+        for k in range(TAPS):
+            line[i + k] += shares[i] * taps[k]
 
 
 @compiled
