@@ -75,6 +75,8 @@ class SegmentEncoder:
         config = replace(header.model, dependent=False)
         self.model = InnvcModel(config, layout_of(header.pix_fmt), header.step_base)
         self.model.to(device)
+        with torch.no_grad():
+            self._matrices = self.model.backbone.matrices()  # before the fit
         self.packed = self._pack(frames)
         self.fixed = self._transform_is_fixed()
         self.groups = self._choose_groups()
@@ -181,11 +183,12 @@ class SegmentEncoder:
         Args:
             intra: The first is in half-size blocks.
         """
-        matrices = self.model.backbone.matrices()
         half = torch.ones(1, dtype=torch.bool, device=self.device)
         return torch.cat(
             [
-                self.model.backbone(f[None], matrices, half=half if intra and i == 0 else None)
+                self.model.backbone(
+                    f[None], self._matrices, half=half if intra and i == 0 else None
+                )
                 for i, f in enumerate(frames)
             ]
         )

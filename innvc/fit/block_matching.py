@@ -7,11 +7,13 @@ from functools import cache
 from itertools import product
 from math import sqrt
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from innvc.model.motion import CELL, VECTOR_LIMIT
+from innvc.compiled import compiled
+from innvc.model.motion import CELL, VECTOR_LIMIT, in_quarters
 from innvc.model.warp import (
     QUARTER,
     Plane,
@@ -19,6 +21,7 @@ from innvc.model.warp import (
     add_sizes,
 )
 
+PREDICTING = ((0, -1), (-1, 0), (-1, 1))
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
 AROUND = (*CROSS[:4], (1, 1), (1, -1), (-1, 1), (-1, -1))
 REACH = 12  # of the full search, in samples of a quarter of the size
@@ -45,54 +48,49 @@ class Search:
         self.target, self.reference, self.plane, self.rate = target, reference, plane, rate
         self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
-        self.vector = torch.zeros(2, self.rows, self.columns, dtype=torch.long)
+        self._sizes = _sizes(unit)
 
-    def _begin(self, vector: Tensor) -> None:
+    def _begin(self, vector: np.ndarray) -> None:
         """Takes vectors as the best so far."""
-        self.vector = vector
-        every = torch.arange(self.rows * self.columns)
-        self._difference = self._differences(vector, every).view(self.rows, self.columns)
+        self.vector = vector.copy()
+        self._difference = self._differences(vector, np.arange(self.rows * self.columns))
         self._count_bits()
 
     def _count_bits(self) -> None:
         """Costs of the best vectors, beside each other as they are now."""
-        self.cost = self._difference + self.rate * self.bits(self.vector)
+        self._cost = self._difference + self._cost_of(self.vector)
 
-    def _differences(self, vector: Tensor, cells: Tensor) -> Tensor:
+    def _cost_of(self, vector: np.ndarray) -> np.ndarray:
+        cost: np.ndarray = np.float32(self.rate) * self.bits(vector).ravel()
+        return cost
+
+    def _differences(self, vector: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """How far the predictions of some cells are off, [n]."""
-        warp = Warp(vector, None, self.plane, self.reference, self.size, cells=cells)
+        where = torch.from_numpy(vector), None, self.plane, self.reference
+        warp = Warp(*where, self.size, cells=torch.from_numpy(cells))
         errors = warp.errors(self.reference, self.target)
         side = errors.shape[-1]
         basis = dct(side).to(errors)
         coefficients = (basis @ errors.flatten(1)).view(-1, side) @ basis.T
-        found = errors.new_zeros(len(cells))
+        found = errors.new_zeros(len(cells)).numpy()
         for part in (errors, coefficients.view_as(errors)):
-            add_sizes(part.numpy(), found.numpy())
+            add_sizes(part.numpy(), found)
         return found / 2
 
-    def bits(self, vector: Tensor) -> Tensor:
+    def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
-        padded = self._padded()
-        near = torch.stack([padded[:, 1:-1, :-2], padded[:, :-2, 1:-1], padded[:, :-2, 2:]])
-        predicted = near.median(0).values
-        return (1 + 2 * torch.log2(1 + (vector - predicted).abs() / self.unit)).sum(0)
+        return 2 + 2 * _sum_of_sizes(vector, _medians(self.vector, PREDICTING), self._sizes)
 
-    def _try(self, vector: Tensor) -> None:
-        vector = vector.clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
-        bits = self.rate * self.bits(vector)
-        new = (vector != self.vector).any(0)
+    def _try(self, vector: np.ndarray) -> None:
+        vector = np.ascontiguousarray(vector.clip(-VECTOR_LIMIT, VECTOR_LIMIT))
+        cost = self._cost_of(vector)
         # The others cost too much by their vectors alone, or are those that were found.
-        cells = (new & (bits < self.cost)).flatten().nonzero()[:, 0]
-        difference = torch.where(new, torch.inf, self._difference)
-        if len(cells):
-            difference.view(-1)[cells] = self._differences(vector, cells)
-        cost = difference + bits
-        better = cost < self.cost
-        self.vector = torch.where(better, vector, self.vector)
-        self._difference = torch.where(better, difference, self._difference)
-        self.cost = torch.where(better, cost, self.cost)
+        cells = _promising(vector, self.vector, cost, self._cost)
+        difference = self._differences(vector, cells) if len(cells) else cost[:0]
+        found = vector, cost, cells, difference
+        _take_better(*found, self.vector, self._difference, self._cost)
 
-    def _coarse(self) -> Iterator[Tensor]:
+    def _coarse(self) -> Iterator[np.ndarray]:
         """Best vectors at a quarter of the size: of each cell, and of its neighbourhood."""
         small = [F.avg_pool2d(x[None, None], 4)[0, 0] for x in (self.target, self.reference)]
         margin = F.pad(small[1][None, None], (REACH,) * 4, mode="replicate")[0, 0]
@@ -105,39 +103,33 @@ class Search:
                 costs.append(F.avg_pool2d(difference[None, None], CELL // 4)[0, 0])
                 offsets.append((dy, dx))
         cells = torch.stack(costs)
-        shifts = torch.tensor(offsets)
+        shifts = np.array(offsets) * 32
         wide = F.avg_pool2d(F.pad(cells[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
         for cost in (cells, wide):
-            yield (shifts[cost.argmin(0)] * 32).permute(2, 0, 1)
-        whole = shifts[cells.mean((1, 2)).argmin()] * 32
-        yield whole[:, None, None].expand(2, self.rows, self.columns)
-
-    def _padded(self) -> Tensor:
-        return F.pad(self.vector[None].float(), (1, 1, 1, 1), mode="replicate")[0]
+            yield shifts[cost.argmin(0).numpy()].transpose(2, 0, 1)
+        whole = shifts[int(cells.mean((1, 2)).argmin())]
+        yield whole[:, None, None].repeat(self.rows, 1).repeat(self.columns, 2)
 
     def _neighbours(self) -> None:
         """Tries the vectors of the cells around, their median, and none."""
         for shift in AROUND:
-            self._try(torch.roll(self.vector, shift, (1, 2)))
-        padded = self._padded()
-        cross = [padded[:, 1 + y :, 1 + x :][:, : self.rows, : self.columns] for y, x in CROSS]
-        median = torch.stack(cross).median(0).values.long()
-        self._try(median // self.unit * self.unit)
-        self._try(torch.zeros_like(self.vector))
+            self._try(np.roll(self.vector, shift, (1, 2)))
+        self._try(_medians(self.vector, CROSS) // self.unit * self.unit)
+        self._try(np.zeros_like(self.vector))
 
     def _refine(self, *steps: int) -> None:
         """Tries the vectors around, at distances that are not finer than the unit."""
         for step in steps:
             if step < self.unit:
                 continue
-            centre = self.vector
+            centre = self.vector.copy()
             for shift in product((-step, 0, step), repeat=2):
                 if any(shift):
-                    self._try(centre + torch.tensor(shift)[:, None, None])
+                    self._try(centre + np.array(shift)[:, None, None])
 
-    def run(self) -> Tensor:
+    def run(self) -> np.ndarray:
         """Vectors [2, rows, columns] in eighths of a sample."""
-        self._begin(self.vector)
+        self._begin(np.zeros((2, self.rows, self.columns), np.int64))
         for vector in self._coarse():
             self._try(vector)
         self._count_bits()
@@ -150,7 +142,7 @@ class Search:
             self._refine(8, self.unit)
         return self.vector
 
-    def around(self, vector: Tensor) -> Tensor:
+    def around(self, vector: np.ndarray) -> np.ndarray:
         """The best vectors within a sample of the given ones."""
         self._begin(vector)
         self._refine(4, 2, 1)
@@ -173,10 +165,10 @@ class QuarterSearch(Search):
         plane: Plane,
         rate: float,
         unit: int,
-        cells: Tensor,
+        cells: np.ndarray,
     ) -> None:
-        around = F.pad(cells[None].float(), (1, 1, 1, 1), mode="replicate")[0].long()
-        rows, columns = (torch.arange(2 * n) for n in cells.shape[1:])
+        around = np.pad(cells, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        rows, columns = (np.arange(2 * n) for n in cells.shape[1:])
         here = [(n // 2 + 1) for n in (rows, columns)]
         near = [(n + 1) // 2 + n % 2 for n in (rows, columns)]
         self.cells = around[:, here[0][:, None], here[1]]
@@ -184,34 +176,114 @@ class QuarterSearch(Search):
         self.upright = around[:, near[0][:, None], here[1]]
         super().__init__(target, reference, plane, rate, unit)
 
-    def bits(self, vector: Tensor) -> Tensor:
+    def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
-        own = OWN_BITS + 2 * torch.log2(1 + (vector - self.cells).abs() / self.unit).sum(0)
+        own = np.float32(OWN_BITS) + 2 * _sum_of_sizes(vector, self.cells, self._sizes)
         near = (vector == self.beside).all(0) | (vector == self.upright).all(0)
-        bits = torch.where(near, own.clamp(max=NEAR_BITS), own)
+        bits = np.where(near, own.clip(max=NEAR_BITS), own)
         return bits * (vector != self.cells).any(0)
 
-    def run(self) -> Tensor:
+    def run(self) -> np.ndarray:
         """Vectors [2, 2 rows, 2 columns] in eighths of a sample."""
         self._begin(self.cells)
-        whole = self.cost
+        whole = self._cost.copy()
         self._try(self.beside)
         self._try(self.upright)
         self._refine(8, 4, 2, 1)
-        gain = _sums(whole - self.cost) > self.rate * DIVIDED_BITS
-        divided = gain.repeat_interleave(2, 0).repeat_interleave(2, 1)
-        self.vector = torch.where(divided, self.vector, self.cells)
+        saved = (whole - self._cost).reshape(self.rows, self.columns)
+        divided = in_quarters(_sums(saved) > self.rate * DIVIDED_BITS)
+        self.vector = np.where(divided, self.vector, self.cells)
         return self.vector
 
-    def division_bits(self) -> Tensor:
+    def division_bits(self) -> np.ndarray:
         """About what the quarters cost, [rows, columns]."""
-        divided = _sums((self.vector != self.cells).any(0).float()) > 0
-        return _sums(self.bits(self.vector)) + DIVIDED_BITS * divided
+        divided = _sums((self.vector != self.cells).any(0)) > 0
+        return _sums(self.bits(self.vector)) + np.float32(DIVIDED_BITS) * divided
 
 
-def _sums(quarters: Tensor) -> Tensor:
+def _sums(quarters: np.ndarray) -> np.ndarray:
     """Sums of each cell's quarters, [rows, columns]."""
-    return quarters.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).sum((1, 3))
+    rows, columns = quarters.shape
+    total: np.ndarray = quarters.reshape(rows // 2, 2, columns // 2, 2).sum((1, 3))
+    return total
+
+
+@cache
+def _sizes(unit: int) -> np.ndarray:
+    """log2(1 + n / unit) for differences n of components."""
+    result: np.ndarray = np.log2(1 + np.arange(2 * VECTOR_LIMIT + 1) / unit).astype(np.float32)
+    return result
+
+
+@compiled
+def _sum_of_sizes(vector: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Of the differences of both components, [rows, columns]."""
+    result = np.empty(vector.shape[1:], sizes.dtype)
+    for i in range(result.shape[0]):
+        for j in range(result.shape[1]):
+            first = sizes[abs(vector[0, i, j] - predicted[0, i, j])]
+            result[i, j] = first + sizes[abs(vector[1, i, j] - predicted[1, i, j])]
+    return result
+
+
+@compiled
+def _medians(vector: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Of the vectors around, by component [2, rows, columns]; outside are those at the edge."""
+    result = np.empty_like(vector)
+    found = np.empty(len(offsets), vector.dtype)
+    _, rows, columns = vector.shape
+    for axis in range(2):
+        for i in range(rows):
+            for j in range(columns):
+                for n, (y, x) in enumerate(offsets):
+                    row, column = min(max(i + y, 0), rows - 1), min(max(j + x, 0), columns - 1)
+                    found[n] = vector[axis, row, column]
+                found.sort()
+                result[axis, i, j] = found[len(offsets) // 2]
+    return result
+
+
+@compiled
+def _promising(
+    vector: np.ndarray, best: np.ndarray, bits: np.ndarray, cost: np.ndarray
+) -> np.ndarray:
+    """Numbers of the cells whose vector is another, and may cost less than the best so far."""
+    new, old = vector.reshape(2, -1), best.reshape(2, -1)
+    cells = np.empty(len(cost), np.int64)
+    count = 0
+    for n in range(len(cost)):
+        if (new[0, n] != old[0, n] or new[1, n] != old[1, n]) and bits[n] < cost[n]:
+            cells[count] = n
+            count += 1
+    return cells[:count]
+
+
+@compiled
+def _take_better(
+    vector: np.ndarray,
+    bits: np.ndarray,
+    cells: np.ndarray,
+    found: np.ndarray,
+    best: np.ndarray,
+    difference: np.ndarray,
+    cost: np.ndarray,
+) -> None:
+    """Takes the vectors that cost less.
+
+    Args:
+        vector, bits: All vectors that were tried, and what their bits are worth.
+        cells, found: Those cells whose differences were found.
+        best, difference, cost: Of the vectors to keep; changed.
+    """
+    new, old = vector.reshape(2, -1), best.reshape(2, -1)
+    for n in range(len(cost)):
+        if new[0, n] == old[0, n] and new[1, n] == old[1, n]:
+            # Its neighbours may have come nearer.
+            cost[n] = min(cost[n], difference[n] + bits[n])
+    for k, n in enumerate(cells):
+        if found[k] + bits[n] < cost[n]:
+            old[0, n], old[1, n] = new[0, n], new[1, n]
+            difference[n], cost[n] = found[k], found[k] + bits[n]
 
 
 @cache

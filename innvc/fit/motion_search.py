@@ -60,9 +60,9 @@ class Vectors:
         cells = np.zeros((frames, 2, 2, rows, columns), np.int16)
         return cls(cells, in_quarters(cells))
 
-    def put(self, frame: int, cells: Sequence[Tensor], quarters: Sequence[Tensor]) -> None:
-        self.cells[frame, : len(cells)] = torch.stack(list(cells)).numpy()
-        self.quarters[frame, : len(cells)] = torch.stack(list(quarters)).numpy()
+    def put(self, frame: int, cells: Sequence[np.ndarray], quarters: Sequence[np.ndarray]) -> None:
+        self.cells[frame, : len(cells)] = cells
+        self.quarters[frame, : len(cells)] = quarters
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def smooth_modes(cost: np.ndarray) -> np.ndarray:
 class _Found(NamedTuple):
     """Vectors of cells and of quarters to each reference, and costs [4, rows, columns] of modes."""
 
-    alone: tuple[list[Tensor], list[Tensor]]
-    joint: tuple[list[Tensor], list[Tensor]]
+    alone: tuple[list[np.ndarray], list[np.ndarray]]
+    joint: tuple[list[np.ndarray], list[np.ndarray]]
     cost: np.ndarray
 
 
@@ -173,7 +173,7 @@ class LevelMatcher:
                 other = compensated(near[1 - side], cells[1 - side], luma, CELL)
                 search = Search(2 * target - other, near[side], luma, 2 * rate, self._unit)
                 cells[side] = search.around(cells[side])
-            both = [torch.from_numpy(in_quarters(v.numpy())) for v in cells]
+            both = [in_quarters(v) for v in cells]
             for side in (1, 0):
                 other = compensated(near[1 - side], both[1 - side], luma)
                 arguments = 2 * target - other, near[side], luma, 2 * rate, self._unit
@@ -181,10 +181,10 @@ class LevelMatcher:
                 both[side] = search.run()
                 joint_bits[side] = joint_bits[side] + search.division_bits()
         cost = self._modes(a, b, [*quarters, *both], gain * energy.sqrt())
-        cost[BEFORE] += bits[0].numpy()
+        cost[BEFORE] += bits[0]
         if len(found) > 1:
-            cost[AFTER] += bits[1].numpy()
-            cost[BOTH] += (joint_bits[0] + joint_bits[1]).numpy()
+            cost[AFTER] += bits[1]
+            cost[BOTH] += joint_bits[0] + joint_bits[1]
         return _Found((found, quarters), (cells, both), cost)
 
     def centred(self, low: Tensor, gain: float) -> LevelMotion:
@@ -201,7 +201,9 @@ class LevelMatcher:
             np.concatenate([first.quarters[:, ::-1], last.quarters]),
         )
 
-    def _modes(self, a: Tensor, b: Tensor, vectors: Sequence[Tensor], gain: Tensor) -> np.ndarray:
+    def _modes(
+        self, a: Tensor, b: Tensor, vectors: Sequence[np.ndarray], gain: Tensor
+    ) -> np.ndarray:
         """Bits of each mode but those of the vectors, [4, rows, columns].
 
         Args:
@@ -292,6 +294,7 @@ class GroupSearch:
         return lifting.forward(part, MotionLifting(self.motion(start, size), self.planes))
 
 
-def compensated(reference: Tensor, vector: Tensor, plane: Plane, size: int = QUARTER) -> Tensor:
+def compensated(reference: Tensor, vector: np.ndarray, plane: Plane, size: int = QUARTER) -> Tensor:
     """Prediction from samples [H, W] by vectors [2, rows, columns], each for itself."""
-    return Warp(vector, None, plane, reference, size, overlap=0)(reference[None])[0]
+    warp = Warp(torch.from_numpy(vector), None, plane, reference, size, overlap=0)
+    return warp(reference[None])[0]

@@ -19,14 +19,20 @@ def _costs() -> np.ndarray:
     return np.array(rows, np.float32).reshape(tables.KINDS, -1)
 
 
-def symbol_costs(magnitudes: np.ndarray, scale: np.ndarray, kind: int = 0) -> np.ndarray:
-    """Bits (float32) of symbols.
+def symbol_costs(magnitudes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Bits (float32) of symbols in independent quantisation.
 
     Args:
         magnitudes: Of the symbols, whole numbers.
         scale: Scale indexes (int), broadcast with them.
-        kind: 0 is independent quantisation, 1 and 2 are the quantisers of the dependent one.
     """
     place = scale * TABLED + np.minimum(magnitudes, TABLED - 1)
-    result: np.ndarray = _costs()[kind][place]
+    result: np.ndarray = _costs()[0][place]
+    return result
+
+
+@cache
+def dependent_costs() -> np.ndarray:
+    """Bits (float32) in dependent quantisation, by quantiser, scale index and magnitude."""
+    result: np.ndarray = np.ascontiguousarray(_costs()[1:].reshape(2, -1, TABLED))
     return result

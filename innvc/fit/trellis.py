@@ -8,46 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from innvc.bitstream.dependent import NEXT
-from innvc.fit.symbol_costs import symbol_costs
+from innvc.compiled import compiled
+from innvc.fit.symbol_costs import dependent_costs
 
-STATES = len(NEXT)
-# The two states that lead to each, and the parities of their symbols.
-_EDGES = [
-    [(s, p) for s in range(STATES) for p in range(2) if NEXT[s, p] == t] for t in range(STATES)
-]
-BEFORE = np.array([[s for s, _ in edges] for edges in _EDGES]).T
-# Kinds of symbols, 2 x quantiser + parity: by state and parity, and of each of these edges.
-KINDS = np.array([[2 * (s & 1) + p for p in range(2)] for s in range(STATES)])
-KIND = np.array([[2 * (s & 1) + p for s, p in edges] for edges in _EDGES]).T
-
-
-def nearest(
-    x: np.ndarray,
-    scale: np.ndarray,
-    weight: np.ndarray,
-    quantiser: int,
-    parity: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Magnitudes of a parity that cost least, and bits + weight * squared error.
-
-    Args:
-        x: Magnitudes in steps.
-        scale: Scale indexes (int), of x's shape.
-        weight: Bits that a squared error of one step is worth.
-        quantiser, parity: Of the symbols, 0 or 1.
-    """
-    shift = 0.5 * quantiser
-    around = np.floor(x + shift).astype(np.int32)
-    below = around - ((around ^ parity) & 1)
-    symbols, found = [], []
-    for candidate in (below, below + 2, np.full_like(below, parity)):
-        symbol = np.maximum(candidate, parity)
-        error = x - np.where(symbol > 0, symbol - shift, 0)
-        bits = symbol_costs(symbol, scale, 1 + quantiser)
-        symbols.append(symbol)
-        found.append(bits + weight * error * error)
-    best = np.argmin(found, 0)[None]
-    return tuple(np.take_along_axis(np.stack(part), best, 0)[0] for part in (symbols, found))
+STATES, KINDS = len(NEXT), 4  # kinds of symbols: 2 x quantiser + parity
 
 
 class Trellis:
@@ -71,17 +35,11 @@ class Trellis:
         self, x: np.ndarray, scale: np.ndarray, weight: np.ndarray, planes: np.ndarray
     ) -> None:
         self._planes = planes
-        self._states = np.zeros((planes.max() + 1, x.shape[1]), np.intp)
-        cost = _choices(x, scale, weight)[1]
+        self._states = np.zeros((planes.max() + 1, x.shape[1]), np.int64)
         self._to_go = np.zeros((len(planes), STATES, x.shape[1]), np.float32)  # after a channel
         self.costs = np.zeros(x.shape[1], np.float32)
-        for plane in range(len(self._states)):
-            after = np.zeros_like(self._to_go[0])
-            for channel in np.flatnonzero(planes == plane)[::-1]:
-                self._to_go[channel] = after
-                both = [cost[channel][KINDS[:, p]] + after[NEXT[:, p]] for p in range(2)]
-                after = np.minimum(*both)
-            self.costs += after[0]
+        cost = _choices(*_sizes(x, scale, weight), dependent_costs())[1]
+        _look_ahead(cost, planes, NEXT, self._to_go, self.costs)
 
     def symbols(
         self,
@@ -96,31 +54,128 @@ class Trellis:
         Args:
             x, scale, weight: As above, [channels, m].
         """
-        magnitude, cost = _choices(x, scale, weight)
-        result = np.empty(x.shape, np.int32)
-        everywhere = np.arange(x.shape[1])
-        for plane in np.unique(self._planes[rows]):
-            channels = np.flatnonzero(self._planes[rows] == plane)
-            total = np.full((STATES, x.shape[1]), np.float32(np.inf))
-            total[self._states[plane, places], everywhere] = 0
-            second = np.empty((len(channels), *total.shape), bool)
-            for place, channel in enumerate(channels):
-                first, other = (total[BEFORE[i]] + cost[channel][KIND[i]] for i in range(2))
-                second[place] = other < first
-                total = np.minimum(first, other)
-            total += self._to_go[rows.start + channels[-1]][:, places]
-            state = total.argmin(0)
-            self._states[plane, places] = state
-            for place in range(len(channels) - 1, -1, -1):
-                which = second[place, state, everywhere].astype(np.intp)
-                kind, state = KIND[which, state], BEFORE[which, state]
-                result[channels[place]] = magnitude[channels[place], kind, everywhere]
+        which = np.flatnonzero(places)
+        magnitude, cost = _choices(*_sizes(x, scale, weight), dependent_costs())
+        result = np.zeros(x.shape, np.int32)
+        to_go = self._to_go[rows]
+        _follow(magnitude, cost, self._planes[rows], NEXT, which, to_go, self._states, result)
         return np.where(x < 0, -result, result)
 
 
-def _choices(x: np.ndarray, scale: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best magnitudes and their costs by kind, [C, 4, n]."""
-    x, weight, scale = abs(x).astype(np.float32), weight.astype(np.float32), scale.astype(np.int32)
-    found = [nearest(x, scale, weight, quantiser, parity) for quantiser, parity in np.ndindex(2, 2)]
-    magnitude, cost = (np.stack(parts, 1) for parts in zip(*found, strict=True))
+def _sizes(
+    x: np.ndarray, scale: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return abs(x).astype(np.float32), scale.astype(np.int64), weight.astype(np.float32)
+
+
+@compiled
+def _choices(
+    x: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes of each kind that cost least, and bits + weight * squared error, [C, KINDS, n].
+
+    Args:
+        x: Magnitudes in steps [C, n].
+        scale, weight: As of `Trellis`.
+        bits: Of magnitudes, by quantiser and scale index.
+    """
+    channels, count = x.shape
+    magnitude = np.empty((channels, KINDS, count), np.int32)
+    cost = np.empty((channels, KINDS, count))
+    last = bits.shape[2] - 1
+    for c in range(channels):
+        for kind in range(KINDS):
+            quantiser, parity = kind // 2, kind % 2
+            shift = 0.5 * quantiser
+            for n in range(count):
+                around = np.int64(np.floor(x[c, n] + np.float32(shift)))
+                below = around - ((around ^ parity) & 1)
+                best = np.inf
+                for candidate in (below, below + 2, parity):
+                    symbol = max(candidate, parity)
+                    error = x[c, n] - (symbol - shift if symbol > 0 else 0.0)
+                    rate = bits[quantiser, scale[c, n], min(symbol, last)]
+                    found = rate + weight[c, n] * error * error
+                    if found < best:
+                        best = found
+                        magnitude[c, kind, n], cost[c, kind, n] = symbol, found
     return magnitude, cost
+
+
+@compiled
+def _look_ahead(
+    cost: np.ndarray, planes: np.ndarray, following: np.ndarray, to_go: np.ndarray, all: np.ndarray
+) -> None:
+    """What the channels after each one cost at least, by state.
+
+    Args:
+        cost: [C, KINDS, n].
+        planes: Of the channels.
+        following: The next state, by state and parity.
+        to_go: Takes the costs [C, STATES, n].
+        all: Those of all channels from state 0 are added to it [n].
+    """
+    for plane in range(planes.max() + 1):
+        for n in range(cost.shape[2]):
+            after, now = np.zeros(STATES), np.zeros(STATES)
+            for c in range(len(cost) - 1, -1, -1):
+                if planes[c] != plane:
+                    continue
+                for state in range(STATES):
+                    to_go[c, state, n] = after[state]
+                    kind = 2 * (state & 1)
+                    even = cost[c, kind, n] + after[following[state, 0]]
+                    odd = cost[c, kind + 1, n] + after[following[state, 1]]
+                    now[state] = min(even, odd)
+                after[:] = now
+            all[n] += after[0]
+
+
+@compiled
+def _follow(
+    magnitude: np.ndarray,
+    cost: np.ndarray,
+    planes: np.ndarray,
+    following: np.ndarray,
+    places: np.ndarray,
+    to_go: np.ndarray,
+    states: np.ndarray,
+    result: np.ndarray,
+) -> None:
+    """Takes the best paths through some channels.
+
+    Args:
+        magnitude, cost: From `_choices` [channels, KINDS, m].
+        planes: Of the channels.
+        following: The next state, by state and parity.
+        places: Positions [m] among all.
+        to_go: What comes after each channel [channels, STATES, positions].
+        states: Of the paths [planes, positions]; moved on.
+        result: Takes magnitudes [channels, m].
+    """
+    for plane in np.unique(planes):
+        channels = np.flatnonzero(planes == plane)
+        before = np.empty((len(channels), STATES), np.int64)
+        kinds = np.empty((len(channels), STATES), np.int64)
+        for n, position in enumerate(places):
+            total = np.full(STATES, np.inf)
+            total[states[plane, position]] = 0
+            for i, c in enumerate(channels):
+                reached = np.full(STATES, np.inf)
+                for state in range(STATES):
+                    for parity in range(2):
+                        kind, target = 2 * (state & 1) + parity, following[state, parity]
+                        found = total[state] + cost[c, kind, n]
+                        if found < reached[target]:
+                            reached[target] = found
+                            before[i, target], kinds[i, target] = state, kind
+                total = reached
+            last = np.int64(0)
+            for state in range(STATES):
+                total[state] += to_go[channels[-1], state, position]
+                if total[state] < total[last]:
+                    last = state
+            states[plane, position] = last
+            for i in range(len(channels) - 1, -1, -1):
+                result[channels[i], n] = magnitude[channels[i], kinds[i, last], n]
+                last = before[i, last]

@@ -9,7 +9,6 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from innvc.compiled import compiled, fused, inlined
@@ -60,24 +59,25 @@ def planes_of(packed_planes: Sequence[int | None]) -> list[Plane]:
 
 
 @cache
-def _filters(precision: int) -> Tensor:
+def _filters(precision: int, kind: np.dtype) -> np.ndarray:
     """[2^precision, TAPS] Lanczos interpolation at each phase; the first tap is at -3."""
-    phase = torch.arange(1 << precision, dtype=torch.float64)[:, None] / (1 << precision)
-    distance = torch.arange(TAPS, dtype=torch.float64)[None] - (TAPS // 2 - 1) - phase
-    taps = torch.sinc(distance) * torch.sinc(distance * 2 / TAPS) * (distance.abs() < TAPS / 2)
-    return taps / taps.sum(1, keepdim=True)
+    phase = np.arange(1 << precision)[:, None] / (1 << precision)
+    distance = np.arange(TAPS)[None] - (TAPS // 2 - 1) - phase
+    taps = np.sinc(distance) * np.sinc(distance * 2 / TAPS) * (abs(distance) < TAPS / 2)
+    result: np.ndarray = (taps / taps.sum(1, keepdims=True)).astype(kind)
+    return result
 
 
 @cache
-def _windows(count: int, cell: int, reach: int) -> Tensor:
+def _windows(count: int, cell: int, reach: int, kind: np.dtype) -> np.ndarray:
     """[count, cell + 2 reach] shares of a row of cells in the samples around; they sum to 1."""
-    place = torch.arange(cell + 2 * reach, dtype=torch.float64) + 0.5
-    ramp = (place / (2 * reach)).clamp(max=1)
-    windows = torch.minimum(ramp, ramp.flip(0)).repeat(count, 1)
+    place = np.arange(cell + 2 * reach) + 0.5
+    ramp = (place / (2 * reach)).clip(max=1) if reach else np.ones(cell)
+    windows = np.minimum(ramp, ramp[::-1])[None].repeat(count, 0)
     # Outside of the picture there is nothing to blend with.
-    windows[0, : 2 * reach] = (place[: 2 * reach] > reach).double()
-    windows[-1, cell:] = (place[cell:] < cell + reach).double()
-    return windows
+    windows[0, : 2 * reach] = place[: 2 * reach] > reach
+    windows[-1, cell:] = place[cell:] < cell + reach
+    return windows.astype(kind)
 
 
 class Blocks(NamedTuple):
@@ -142,28 +142,24 @@ class Warp:
         overlap: int = OVERLAP,
         cells: Tensor | None = None,
     ) -> None:
-        counts = vector.shape[1:]
+        counts = vector.shape[1], vector.shape[2]
         cell, self._reach = plane.samples(size), plane.samples(overlap)
         self._shape = counts[0] * cell[0], counts[1] * cell[1]
-        self._like = like[..., :0].cpu()
-        if weight is None:
-            weight = torch.ones(counts)
-        weights = weight.to(self._like).flatten().numpy()
+        self._like = like[..., :0].detach().cpu()
+        kind = self._like.numpy().dtype
+        weights = np.ones(counts, kind) if weight is None else weight.to(self._like).numpy()
         which = np.flatnonzero(weights) if cells is None else cells.numpy()
-        vectors = vector.cpu().flatten(1).numpy()[:, which].astype(np.int64)
-        places, starts, filters, shares = [], [], [], []
-        for axis, number in enumerate(np.divmod(which, counts[1])):
-            length, reach, bits = cell[axis], self._reach[axis], plane.precision[axis]
-            places.append(number * length - reach)
-            start = places[-1] - (TAPS // 2 - 1) + (vectors[axis] >> bits)
-            # Outside of the picture the samples are those at its edge.
-            far = -(length + 2 * reach + TAPS - 1), self._shape[axis]
-            starts.append(start.clip(*far))
-            filters.append(_filters(bits).to(self._like).numpy()[vectors[axis] & ((1 << bits) - 1)])
-            windows = _windows(counts[axis], length, reach).to(self._like).numpy()
-            shares.append(windows[number])
-        corners = np.stack(places, 1), np.stack(starts, 1)
-        self._blocks = Blocks(*corners, *filters, *shares, weights[which])
+        pairs = list(zip(counts, cell, self._reach, plane.precision, strict=True))
+        self._blocks = _lay_out(
+            np.ascontiguousarray(vector.cpu().numpy(), np.int64),
+            which,
+            weights,
+            self._shape,
+            self._reach,
+            plane.precision,
+            (_filters(pairs[0][3], kind), _filters(pairs[1][3], kind)),
+            (_windows(*pairs[0][:3], kind), _windows(*pairs[1][:3], kind)),
+        )
 
     def _room(self) -> _Room:
         height, width = (shares.shape[1] for shares in (self._blocks.rows, self._blocks.columns))
@@ -211,6 +207,56 @@ class Warp:
 def _array(samples: Tensor) -> np.ndarray:
     array: np.ndarray = samples.detach().cpu().contiguous().numpy()
     return array
+
+
+@compiled
+def _lay_out(
+    vector: np.ndarray,
+    which: np.ndarray,
+    weight: np.ndarray,
+    shape: tuple[int, int],
+    reach: tuple[int, int],
+    precision: tuple[int, int],
+    filters: tuple[np.ndarray, np.ndarray],
+    windows: tuple[np.ndarray, np.ndarray],
+) -> Blocks:
+    """The blocks of some cells.
+
+    Args:
+        vector: [2, rows, columns].
+        which: Numbers of the cells [n].
+        weight: [rows, columns].
+        shape: Of the plane.
+        reach: Samples by which a block is larger than its cell on each side.
+        precision: Fractional bits of a vector.
+        filters, windows: From `_filters`, `_windows`.
+    """
+    count, columns = len(which), vector.shape[2]
+    place, start = np.empty((2, count, 2), np.int64)
+    down = np.empty((count, TAPS), weight.dtype)
+    across = np.empty((count, TAPS), weight.dtype)
+    vertical = np.empty((count, windows[0].shape[1]), weight.dtype)
+    horizontal = np.empty((count, windows[1].shape[1]), weight.dtype)
+    weights = np.empty(count, weight.dtype)
+    for n in range(count):
+        cell = which[n] // columns, which[n] % columns
+        weights[n] = weight[cell]
+        for axis in range(2):
+            length = windows[axis].shape[1] - 2 * reach[axis]
+            place[n, axis] = cell[axis] * length - reach[axis]
+            moved = vector[axis, cell[0], cell[1]]
+            first = place[n, axis] - (TAPS // 2 - 1) + (moved >> precision[axis])
+            # Outside of the picture the samples are those at its edge.
+            least = -(length + 2 * reach[axis] + TAPS - 1)
+            start[n, axis] = min(max(first, least), shape[axis])
+            taps = filters[axis][moved & ((1 << precision[axis]) - 1)]
+            for k in range(TAPS):
+                if axis == 0:
+                    down[n, k] = taps[k]
+                else:
+                    across[n, k] = taps[k]
+        vertical[n], horizontal[n] = windows[0][cell[0]], windows[1][cell[1]]
+    return Blocks(place, start, down, across, vertical, horizontal, weights)
 
 
 @compiled
