@@ -16,6 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from innvc.process import prepare_threads
+
+prepare_threads()  # before NumPy and torch are imported
+# ruff: noqa: E402
+
 import constriction
 import numpy as np
 import torch
@@ -27,6 +32,10 @@ from innvc.bitstream.prior import FramePrior
 from innvc.decoder import SegmentDecoder
 from innvc.device import limit_threads
 from innvc.fit import filter_gains, motion_search
+from innvc.model.model import InnvcModel
+from innvc.model.motion import MotionLifting
+from innvc.model.post_filter import FrameFilter
+from innvc.model.warp import Warp
 from innvc.packet_encoder import PacketEncoder
 
 DATA = Path(__file__).parent.parent / "tests/data"
@@ -34,6 +43,7 @@ SYMBOLS = "- symbols of details", "- other symbols"
 # Stages overlap where one is a part of the one above it (indented).
 ENCODING = {
     "motion search": (motion_search.LevelMatcher, "search"),
+    "- errors of predictions": (Warp, "errors"),
     "packets": (PacketEncoder, "code"),
     "- intra coding": (intra.ExactIntra, "code"),
     "- symbols of details": (dependent, "code_paths"),
@@ -47,9 +57,12 @@ DECODING = {
     "- latent prior": (FramePrior, "begin"),
     "- symbols of details": (dependent, "code_paths"),
     "- other symbols": (table_coder, "code"),
+    "pictures": (SegmentDecoder, "synthesis"),
+    "- inverse transform": (InnvcModel, "synthesis"),
+    "- prediction": (MotionLifting, "predict_frame"),
+    "- update": (MotionLifting, "update_frame"),
+    "- post-filter": (FrameFilter, "apply"),
     "motion": (motion, "decode"),
-    "synthesis": (SegmentDecoder, "synthesis"),
-    "post-filter": (SegmentDecoder, "filtered"),
 }
 
 

@@ -45,16 +45,21 @@ class StopOnInterrupt:
             os.write(2, b"\nEnding the fit, then writing the file. Ctrl-C again gives up.\n")
 
 
-def main(app: typer.Typer) -> None:
-    """Runs the command line of this process and exits with the documented code."""
-    signal.signal(signal.SIGTERM, _terminate)
+def prepare_threads() -> None:
+    """Lets the threads of this process share the cores; before torch and NumPy are imported."""
     # OpenMP threads that spin while they wait take the cores from each other where others compute
-    # too: tens of times slower. To be set before torch is imported.
+    # too: tens of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Products of matrices in NumPy are thin ones: in one thread they are faster.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Threads that compute need the interpreter for moments, and need not wait 5 ms for it.
     sys.setswitchinterval(0.0002)
+
+
+def main(app: typer.Typer) -> None:
+    """Runs the command line of this process and exits with the documented code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    prepare_threads()
     code = run(app, sys.argv[1:])
     # All is written or removed: a Ctrl-C while Python ends must not change what is reported.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -53,12 +53,12 @@ class PostFilter(nn.Module):
         luma = luma - luma.mean((1, 2, 3), keepdim=True)
         chroma = chroma - chroma.mean((2, 3), keepdim=True)
         h = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.cat([luma, chroma], 1))
-        h = h / (1 + h.abs())
+        h = h / h.abs().add_(1)
         rows, columns = h.shape[-2:]
         tile = self.tile.repeat(1, -(-rows // 8), -(-columns // 8))  # blocks have edges
         h = h + tile[:, :rows, :columns]
         for kernel, bias in zip(self.middle, self.middle_bias, strict=True):
-            h = h + F.relu(F.conv2d(h, kernel, bias, padding=1))
+            h = h + F.conv2d(h, kernel, bias, padding=1).relu_()
         return F.conv2d(h, self.leave, padding=1).unflatten(1, (-1, 6))
 
 
