@@ -306,7 +306,7 @@ def test_coding_group_by_group_is_the_prior_of_the_whole_frame(options):
         torch.from_numpy(random.integers(-90, 90, shape[1:])[None] * 1.0)
     )
     packet = code_packet(exact, group, size, before, offsets=offsets, choose=Choice(7, size=500))
-    contexts = [exact.network.context(value[None]) for value in packet.values]
+    contexts = [exact.network.context(value[None]) for value in packet.values.double()]
     none = exact.empty(size)
     for j in range(group):
         parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)

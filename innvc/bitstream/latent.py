@@ -39,7 +39,10 @@ class Chooser(Protocol):
 
 @dataclass
 class Packet:
-    """A packet's latent: `values` [G, C, H, W] in sixteenths of a step, and the coded layers."""
+    """A packet's latent: `values` [G, C, H, W] in sixteenths of a step, and the coded layers.
+
+    Values and contexts are whole numbers in float32.
+    """
 
     values: Tensor
     low: Context  # context of the low-pass frame, for the next packet
@@ -87,14 +90,16 @@ def code_packet(
     none = exact.empty(size)
     uniform = np.zeros(size, np.int32)
     offsets = uniform if offsets is None else offsets
-    done: list[Context] = []
+    done: dict[int, Context] = {}  # those that are read again
+    values: list[Tensor] = []
+    count = group if subbands is None else subbands
     flags: list[np.ndarray] = []  # of skipped positions
     skips = SkipCoder()
     adaptive = [AdaptiveTables(WEIGHT) for _ in exact.layers]
     coded: list[list[bytes]] = []
     layers = len(exact.layers) if data is None else len(data[0])
     checksums = [0] * layers
-    for j in range(group if subbands is None else subbands):
+    for j in range(count):
         parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
         before = previous if j == 0 and previous is not None and not predicted else none
         if j == 0 and intra is not None:
@@ -105,14 +110,15 @@ def code_packet(
                 blocks, symbols = intra.code(block_coder, offsets, choose_block)
                 checksums[0] = zlib.crc32(symbols.astype("<i4").tobytes())
                 half = intra.layout.latent(torch.from_numpy(blocks)[None])
-                current = exact.network.context(intra.merged(half))
+                current = exact.network.context(intra.merged(half)).single()
                 if isinstance(block_coder, Encoder):
                     coded[0][0] = block_coder.finish()
             else:
                 half = current.value
-            done.append(current)
+            done[0] = current
             flags.append(np.zeros(size, bool))
-            found(half)
+            values.append(half.float())  # they are whole, and below 2^24
+            found(values[-1])
             continue
         outside = (
             order.statistics_level(j, group, predicted),
@@ -143,11 +149,11 @@ def code_packet(
         for k, symbols in _code_frame(exact, frame, skip, chosen, coders, adaptive):
             checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
         coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
-        done.append(frame.context)
-        found(frame.context.value)
-    values = [c.value for c in done]
-    if intra is not None:
-        values[0] = half
+        done[j] = frame.context()
+        values.append(done[j].value)
+        found(values[-1])
+        read = order.read_after(j, group)
+        done = {k: context for k, context in done.items() if k == 0 or k in read}
     return Packet(torch.cat(values), done[0], coded, checksums)
 
 

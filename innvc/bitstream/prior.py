@@ -72,8 +72,8 @@ class ExactPrior:
 
     def empty(self, size: tuple[int, int]) -> Context:
         """A subband frame [1, C, H, W] of zeros."""
-        zero = torch.zeros(1, self.channels, *size, dtype=torch.float64)
-        return Context(zero, zero.clone(), zero.clone())
+        zero = torch.zeros(1, self.channels, *size)
+        return Context(zero, zero, zero)
 
 
 class FramePrior:
@@ -88,7 +88,6 @@ class FramePrior:
         skip: Positions without symbols [H, W].
 
     Attributes:
-        context: What later frames read [1, C, H, W]; zero where nothing is coded yet.
         scale, mean: Scale indexes (int64) and means in sixteenths [C, H W], as far as known.
     """
 
@@ -103,9 +102,8 @@ class FramePrior:
         skip: np.ndarray,
     ) -> None:
         self._exact, size = exact, offset.shape
-        self.context = exact.empty(size)
-        parts = (self.context.value, self.context.own, self.context.around)
-        self._values, self._own, self._around = (part[0].numpy() for part in parts)
+        self._values = np.zeros((exact.channels, *size))
+        self._own, self._around = np.zeros((2, exact.channels, *size), np.float32)
         every, levels = slice(0, exact.channels), torch.tensor([level])
         scale, mean = exact.network.outside(exact.weights, every, levels, parent, sibling, grid)
         # Scales are found at the positions with symbols alone, and these have places.
@@ -129,6 +127,11 @@ class FramePrior:
         self._half_near = np.zeros((exact.halved, len(self._halves[-1])))
         units = exact.config.hidden * len(exact.network.groups)
         self._hidden = np.zeros((units, skip.size))
+
+    def context(self) -> Context:
+        """What later frames read [1, C, H, W]; zero where nothing is coded yet."""
+        parts = (self._values, self._own, self._around)
+        return Context(*(torch.from_numpy(part)[None].float() for part in parts))
 
     def passes(self, rows: slice) -> list[np.ndarray]:
         """The positions that are coded together, in order."""

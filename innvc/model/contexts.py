@@ -67,6 +67,10 @@ class Context:
     own: Tensor
     around: Tensor
 
+    def single(self) -> Context:
+        """The same in float32, which is exact."""
+        return Context(self.value.float(), self.own.float(), self.around.float())
+
 
 def context_of(value: Tensor, table: Tensor) -> Context:
     """Features of decoded values [N, C, H, W] (sixteenths, within the limit)."""

@@ -91,3 +91,9 @@ def sibling_of(subband: int, group: int) -> int | None:
     if subband == 0 or subband == details(group, level_of(subband, group)).start:
         return None
     return subband - 1
+
+
+def read_after(subband: int, group: int) -> set[int | None]:
+    """The parents and siblings of the subband frames after one."""
+    later = range(subband + 1, group)
+    return {find(n, group) for n in later for find in (parent_of, sibling_of)}
