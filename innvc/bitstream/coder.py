@@ -50,7 +50,8 @@ class _Coder(ABC):
         """
         symbols = self.room(len(keys), symbols, np.int32)
         tables = (adaptive or frozen()).tables
-        self.check(table_coder.code(self.stream, tables, keys.astype(np.int64), symbols))
+        keys = keys.astype(np.int64, copy=False)
+        self.check(table_coder.code(self.stream, tables, keys, symbols))
         return symbols
 
     def flags(
@@ -118,7 +119,8 @@ class Encoder(_Coder):
         length = len(data) + 8
         first = int.from_bytes(data + int(state[0]).to_bytes(8, "big"), "big")
         low, high = (n.to_bytes(length, "big") for n in (first, first + int(state[RANGE]) - 1))
-        common = next(i for i, (a, b) in enumerate(zip(low, high, strict=True)) if a != b) + 1
+        differs = np.frombuffer(low, np.uint8) != np.frombuffer(high, np.uint8)
+        common = int(differs.argmax()) + 1
         short = low.rstrip(b"\0")
         return short if len(short) <= common else high[:common].rstrip(b"\0")
 
