@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -57,16 +58,22 @@ def one_thread() -> Iterator[None]:
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Results of the items in their order, each computed by one of torch's threads."""
-    return list(ahead(function, items))
+    threads = torch.get_num_threads()
+    return list(
+        map(function, items) if threads == 1 else _ahead(function, items, threads, math.inf)
+    )
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """As `side_by_side`, while items are taken and results are asked for."""
     threads = torch.get_num_threads()
-    return map(function, items) if threads == 1 else _ahead(function, items, threads)
+    return map(function, items) if threads == 1 else _ahead(function, items, threads, threads)
 
 
-def _ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def _ahead(
+    function: Callable[[T], R], items: Iterable[T], threads: int, most: float
+) -> Iterator[R]:
+    """`most` items wait, or are computed, while the first of them is asked for."""
     gradients = torch.is_grad_enabled()  # of this thread alone
 
     def begin() -> None:
@@ -78,7 +85,7 @@ def _ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iter
         with ThreadPoolExecutor(threads, "innvc", begin) as pool:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
+                if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

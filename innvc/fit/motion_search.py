@@ -112,6 +112,15 @@ def smooth_modes(cost: np.ndarray) -> np.ndarray:
     return mode.astype(np.uint8)
 
 
+class _Alone(NamedTuple):
+    """Vectors of cells and of quarters to one reference, their bits, and those of division."""
+
+    cells: np.ndarray
+    quarters: np.ndarray
+    bits: np.ndarray
+    division: np.ndarray
+
+
 class _Found(NamedTuple):
     """Vectors of cells and of quarters to each reference, and costs [4, rows, columns] of modes."""
 
@@ -142,30 +151,51 @@ class LevelMatcher:
             gain: Of b, against steps.
             energy: That noise brings into the frames, by mode.
         """
+        luma, rate = self.planes[0], self.steps[0] / gain
+        targets, references = luma.unpack(b), luma.unpack(a)
+        pairs = [(p, q) for p in range(len(b)) for q in (p, p + 1) if q < len(a)]
+        alone = side_by_side(
+            lambda pair: self._alone(targets[pair[0]], references[pair[1]], rate), pairs
+        )
+        by_pair = dict(zip(pairs, alone, strict=True))
         found = side_by_side(
-            lambda p: self._pair(a[p : p + 2], b[p : p + 1], gain, energy), range(len(b))
+            lambda p: self._pair(
+                a[p : p + 2],
+                b[p : p + 1],
+                gain,
+                energy,
+                [by_pair[p, q] for q in (p, p + 1) if q < len(a)],
+            ),
+            range(len(b)),
         )
         rows, columns = found[0].cost.shape[1:]
-        alone, joint = (Vectors.zeros(len(b), rows, columns) for _ in range(2))
+        singly, jointly = (Vectors.zeros(len(b), rows, columns) for _ in range(2))
         for p, frame in enumerate(found):
-            alone.put(p, *frame.alone)
-            joint.put(p, *frame.joint)
-        return LevelSearch(alone, joint, np.stack([frame.cost for frame in found]))
+            singly.put(p, *frame.alone)
+            jointly.put(p, *frame.joint)
+        return LevelSearch(singly, jointly, np.stack([frame.cost for frame in found]))
 
-    def _pair(self, a: Tensor, b: Tensor, gain: float, energy: Tensor) -> _Found:
-        """Finds the motion of one odd frame b [1, C, H, W] from one or two even frames a."""
+    def _alone(self, target: Tensor, reference: Tensor, rate: float) -> _Alone:
+        """Finds the motion to one reference, both [H, W] luma."""
+        search = Search(target, reference, self.planes[0], rate, self._unit)
+        cells = search.run()
+        divided = QuarterSearch(target, reference, self.planes[0], rate, self._unit, cells)
+        return _Alone(cells, divided.run(), search.bits(cells), divided.division_bits())
+
+    def _pair(
+        self, a: Tensor, b: Tensor, gain: float, energy: Tensor, alone: Sequence[_Alone]
+    ) -> _Found:
+        """Finds the motion of one odd frame b [1, C, H, W] from one or two even frames a.
+
+        Args:
+            alone: What was found to each of them.
+        """
         luma = self.planes[0]
         target, near = luma.unpack(b)[0], luma.unpack(a)
         rate = self.steps[0] / gain
-        searches = [Search(target, reference, luma, rate, self._unit) for reference in near]
-        found = [search.run() for search in searches]
-        divided = [
-            QuarterSearch(target, reference, luma, rate, self._unit, vector)
-            for reference, vector in zip(near, found, strict=True)
-        ]
-        quarters = [search.run() for search in divided]
-        joint_bits = [s.bits(v) for s, v in zip(searches, found, strict=True)]
-        bits = [n + s.division_bits() for n, s in zip(joint_bits, divided, strict=True)]
+        found, quarters = [one.cells for one in alone], [one.quarters for one in alone]
+        joint_bits = [one.bits for one in alone]
+        bits = [one.bits + one.division for one in alone]
         cells = list(found)
         both = list(quarters)
         if len(found) > 1:  # each in turn, given the other: |t - (x + y) / 2|
@@ -177,9 +207,9 @@ class LevelMatcher:
             for side in (1, 0):
                 other = compensated(near[1 - side], both[1 - side], luma)
                 arguments = 2 * target - other, near[side], luma, 2 * rate, self._unit
-                search = QuarterSearch(*arguments, cells[side])
-                both[side] = search.run()
-                joint_bits[side] = joint_bits[side] + search.division_bits()
+                last = QuarterSearch(*arguments, cells[side])
+                both[side] = last.run()
+                joint_bits[side] = joint_bits[side] + last.division_bits()
         cost = self._modes(a, b, [*quarters, *both], gain * energy.sqrt())
         cost[BEFORE] += bits[0]
         if len(found) > 1:
