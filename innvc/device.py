@@ -81,13 +81,14 @@ def _ahead(
         torch.set_grad_enabled(gradients)
 
     waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads, "innvc", begin)
     try:
-        with ThreadPoolExecutor(threads, "innvc", begin) as pool:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > most:
-                    yield waiting.popleft().result()
-            while waiting:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > most:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(torch.get_num_threads())  # those of the others are global in part

@@ -1,0 +1,64 @@
+"""Work that is done side by side."""
+
+from threading import Event, Timer, current_thread
+
+import pytest
+import torch
+
+from innvc.device import ahead, side_by_side
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_results_come_in_order_from_other_threads():
+    found = side_by_side(
+        lambda n: (n, current_thread().name[:5], torch.get_num_threads()), range(9)
+    )
+    assert found == [(n, "innvc", 1) for n in range(9)]
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert side_by_side(lambda n: (n, current_thread().name[:5]), range(2)) == [
+        (0, "MainT"),
+        (1, "MainT"),
+    ]
+
+
+def test_items_are_taken_while_results_are_asked_for():
+    taken = []
+
+    def items():
+        for n in range(20):
+            taken.append(n)
+            yield n
+
+    results = ahead(lambda n: n * n, items())
+    assert next(results) == 0
+    assert len(taken) == 3  # one is given, and two are computed
+    assert list(results) == [n * n for n in range(1, 20)]
+
+
+def test_an_error_leaves_out_what_has_not_begun():
+    begun, go = [], Event()
+
+    def work(n):
+        begun.append(n)
+        if n == 0:
+            Timer(1, go.set).start()
+            raise ValueError
+        assert go.wait(60)
+
+    with pytest.raises(ValueError):
+        side_by_side(work, range(50))
+    assert 0 in begun and len(begun) < 5
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_gradients_are_wanted_where_they_were(wanted):
+    with torch.set_grad_enabled(wanted):
+        assert side_by_side(lambda n: torch.is_grad_enabled(), range(3)) == [wanted] * 3
