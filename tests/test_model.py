@@ -180,6 +180,33 @@ def test_lifting_without_motion(group):
     assert not still[1:].any()
 
 
+@pytest.mark.parametrize("group", [1, 2, 3, 5, 6, 10, 12, 17, 32])
+def test_frames_need_no_details_that_follow(group):
+    x = torch.randn(group, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    lifter, taken = lifting.Haar(), []
+    found = lifting.forward(x, lifter)
+
+    def given():
+        for subband in found / lifter.gains(found):
+            taken.append(subband)
+            yield subband
+
+    last = len(subbands.details(group, 1)) if group > 1 else 0  # of the finest level
+    for number, frame in enumerate(lifting.inverse_frames(given(), group, lifter)):
+        torch.testing.assert_close(frame, x[number])
+        needed = last if group <= 3 else min(last, number // 2 + 1 + number % 2)
+        assert len(taken) == group - last + needed
+
+
+@pytest.mark.parametrize("group", range(1, 33))
+def test_contexts_are_kept_as_long_as_they_are_read(group):
+    for j in range(group):
+        read = subbands.read_after(j, group)
+        for later in range(j + 1, group):
+            assert {subbands.parent_of(later, group), subbands.sibling_of(later, group)} <= read
+    assert subbands.read_after(group - 1, group) == set()
+
+
 @pytest.mark.parametrize("group", range(1, 17))
 def test_subbands_describe_the_frames_they_say(group):
     impulses = lifting.forward(torch.eye(group, dtype=torch.float64))
