@@ -28,7 +28,12 @@ import torch
 import innvc.api
 from innvc.api import decode, encode
 from innvc.bitstream import dependent, intra, motion, table_coder
+from innvc.bitstream.adaptive import AdaptiveTables
+from innvc.bitstream.coder import Decoder, Encoder
+from innvc.bitstream.dependent import NEXT, SymbolCoder
+from innvc.bitstream.latent import WEIGHT
 from innvc.bitstream.prior import FramePrior
+from innvc.bitstream.tables import LEVELS
 from innvc.decoder import SegmentDecoder
 from innvc.device import limit_threads
 from innvc.fit import filter_gains, motion_search
@@ -159,6 +164,49 @@ def rows_of(clock: Clock, whole: float, frames: int) -> list[tuple[str, str]]:
     return [*rows, ("symbols", f"{clock.symbols / 1e6:.2f} M, {rate:.1f} M/s in the coder")]
 
 
+def coder_alone(file: Path, target: Path, options: dict[str, object]) -> list[tuple[str, str]]:
+    """Coding and decoding the symbols of a file's details, one call for each 1000."""
+    keys, symbols = [], []
+    code = SymbolCoder.code
+
+    def watched(self, coder, states, rows, places, scale, wanted, adaptive):  # type: ignore
+        before = states.copy()
+        found = code(self, coder, states, rows, places, scale, wanted, adaptive)
+        planes = np.full(len(scale), -1) if self.planes is None else self.planes[rows]
+        for plane, indexes, own in zip(planes, scale[:, places], found[0], strict=True):
+            if plane >= 0:
+                indexes = indexes + LEVELS * (1 + (before[plane, places] & 1))
+                before[plane, places] = NEXT[before[plane, places], own & 1]
+            keys.append(indexes)
+            symbols.append(own)
+        return found
+
+    SymbolCoder.code = watched
+    decode(file, target, **options)
+    SymbolCoder.code = code
+    both = [np.concatenate(part) for part in (keys, symbols)]
+    cuts = np.arange(1000, len(both[0]), 1000)
+    calls = list(zip(*(np.split(part, cuts) for part in both), strict=True))
+
+    def coded() -> bytes:
+        encoder, tables = Encoder(), AdaptiveTables(WEIGHT)
+        for own, values in calls:
+            encoder.code(own, values, tables)
+        return encoder.finish()
+
+    data = coded()
+
+    def decoded() -> None:
+        decoder, tables = Decoder(data), AdaptiveTables(WEIGHT)
+        for own, _ in calls:
+            decoder.code(own, None, tables)
+
+    return [
+        (f"coder alone: {name}", f"{len(both[0]) / seconds_of(function) / 1e6:.1f} M symbols/s")
+        for name, function in (("coding", coded), ("decoding", decoded))
+    ]
+
+
 def measure(path: Path, options: argparse.Namespace, folder: Path) -> list[tuple[str, str]]:
     file, frames = folder / "speed.innv", tuple(map(int, options.frames.split(":")))
     common = {"device": "cpu", "threads": options.threads, "overwrite": True}
@@ -176,7 +224,7 @@ def measure(path: Path, options: argparse.Namespace, folder: Path) -> list[tuple
         decode(file, folder / "speed.yuv", **common)
         spent = time.perf_counter() - began
     rows += [(f"decoding: {name}", text) for name, text in rows_of(clock, spent, found.frames)]
-    return [*rows, *start_up(file)]
+    return [*rows, *coder_alone(file, folder / "speed.yuv", common), *start_up(file)]
 
 
 def main() -> None:
