@@ -77,9 +77,9 @@ def draw(runs: list[list[Run]], target: Path) -> None:
     figure = Figure((9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     for row, (number, unit) in enumerate((("seconds", "s"), ("peak memory", "MiB"))):
-        for column, label in enumerate(("frames", "pixels of a frame")):
+        for column, label in enumerate(("frames", "thousand pixels of a frame")):
             axes = figure.add_subplot(2, 2, 2 * row + column + 1)
-            places = [r.width * r.height if column else r.frames for r in runs[column]]
+            places = [r.width * r.height / 1000 if column else r.frames for r in runs[column]]
             for name, values in (
                 ("encode", [r.encode[row] for r in runs[column]]),
                 ("decode", [r.decode[row] for r in runs[column]]),
