@@ -25,8 +25,8 @@ from innvc.model.contexts import Context
 from innvc.model.field import Window
 from innvc.model.model import STEP_UNIT, Condition, InnvcModel, SampleLayout
 from innvc.model.motion import CELL, Motion, MotionLifting
+from innvc.model.planes import planes_of
 from innvc.model.post_filter import FrameFilter, PostFilter
-from innvc.model.warp import planes_of
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
 

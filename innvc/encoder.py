@@ -26,7 +26,7 @@ from innvc.fit.parameters import ParameterQuantiser
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
 from innvc.model.motion import CELL
-from innvc.model.warp import planes_of
+from innvc.model.planes import planes_of
 from innvc.packet_encoder import PacketEncoder, Plan
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad

@@ -10,7 +10,7 @@ from test_motion import LAYOUTS, picture, random_motion
 from innvc.bitstream import motion as coding
 from innvc.model import lifting
 from innvc.model.motion import LevelMotion, MotionLifting
-from innvc.model.warp import planes_of
+from innvc.model.planes import planes_of
 
 MODES = [[0, 1, 3, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 1, 2, 0]]
 WEIGHTS = [(0, 0), (1, 0), (0, 1), (0.5, 0.5)]

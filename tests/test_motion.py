@@ -24,8 +24,9 @@ from innvc.model.motion import (
     used,
     zero,
 )
+from innvc.model.planes import planes_of
 from innvc.model.subbands import is_centred, low_counts
-from innvc.model.warp import QUARTER, Warp, planes_of
+from innvc.model.warp import QUARTER, Warp
 
 LAYOUTS = {
     "gray": [0] * 4,

@@ -13,7 +13,7 @@ from innvc.bitstream import motion as coding
 from innvc.bitstream.reader import Reader
 from innvc.decoder import SegmentDecoder
 from innvc.errors import CorruptError
-from innvc.model.warp import planes_of
+from innvc.model.planes import planes_of
 
 
 def packets_of(path):

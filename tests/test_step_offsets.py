@@ -18,7 +18,7 @@ from innvc.fit.importance import importance, offsets_for
 from innvc.fit.low_pass import Lifted, LowPass
 from innvc.model import lifting
 from innvc.model.motion import NONE, MotionLifting, zero
-from innvc.model.warp import planes_of
+from innvc.model.planes import planes_of
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (18, 22)])

@@ -13,13 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.compiled import compiled
+from innvc.model.blocks import add_sizes
 from innvc.model.motion import CELL, VECTOR_LIMIT, in_quarters
-from innvc.model.warp import (
-    QUARTER,
-    Plane,
-    Warp,
-    add_sizes,
-)
+from innvc.model.planes import Plane
+from innvc.model.warp import QUARTER, Warp
 
 PREDICTING = ((0, -1), (-1, 0), (-1, 1))
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))

@@ -28,8 +28,9 @@ from innvc.model.motion import (
     to_cells,
     used,
 )
+from innvc.model.planes import Plane
 from innvc.model.subbands import is_centred, low_counts
-from innvc.model.warp import QUARTER, Plane, Warp
+from innvc.model.warp import QUARTER, Warp
 
 MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
 # That noise of one of two details brings into three frames whose middle one is kept: both together

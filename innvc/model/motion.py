@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from innvc.model.lifting import Frames, Lifting, synthesis_energy
+from innvc.model.planes import Plane
 from innvc.model.subbands import is_centred, low_counts
-from innvc.model.warp import Plane, Warp
+from innvc.model.warp import Warp
 
 CELL = 16  # luma samples
 VECTOR_LIMIT = 1 << 13  # of |component| as it is coded: in eighths or quarters of a sample

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from innvc.model.warp import planes_of
+from innvc.model.planes import planes_of
 
 GAIN_UNIT = 32  # gains are whole 32nds
 GAIN_LIMIT = 127
