@@ -15,14 +15,21 @@ import torch
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.directions import NONE, DirectionCoder
+from innvc.bitstream.intra_sums import (
+    LOGARITHMS,
+    find_logs,
+    limit,
+    look,
+    predict,
+    round_means,
+    settle,
+)
 from innvc.bitstream.step_offsets import steps_of
 from innvc.bitstream.wavefront import wavefront
-from innvc.compiled import compiled
 from innvc.errors import UnsupportedError
-from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, log_table
+from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT
 from innvc.model.directions import Directions
-from innvc.model.intra import HIDDEN_LIMIT, NEIGHBOURS, SCALE_LIMIT, IntraPrior
-from innvc.model.quantisation import SCALE_LEVELS
+from innvc.model.intra import HIDDEN_LIMIT, SCALE_LIMIT, IntraPrior
 
 WEIGHT = 512  # of a table, in symbols
 
@@ -171,7 +178,7 @@ class ExactIntra:
         for group in self.groups:
             index = np.empty(first[group].shape, np.int64)
             mean = np.empty(index.shape)
-            _predict(
+            predict(
                 *self._within,
                 group.start,
                 first,
@@ -183,7 +190,7 @@ class ExactIntra:
                 mean,
             )
             found = symbols(group, index, mean)
-            _settle(found, group.start, step, mean, first, _logarithms, here, difference, logs)
+            settle(found, group.start, step, mean, first, LOGARITHMS, here, difference, logs)
         return here, difference
 
     def _from_neighbours(
@@ -201,162 +208,17 @@ class ExactIntra:
         absent = np.empty((4, count))
         values = np.empty(near.shape)
         average = np.empty((len(self.flat), count))
-        _look(value, residual, i, j, self.flat, _logarithms, values, near, logs, absent, average)
+        look(value, residual, i, j, self.flat, LOGARITHMS, values, near, logs, absent, average)
         x, sizes = near.reshape(-1, count), logs.reshape(-1, count)
         h = w["enter"] @ x
-        _limit(h, 2.0**12, HIDDEN_LIMIT)
+        limit(h, 2.0**12, HIDDEN_LIMIT)
         h += np.floor((w["middle"] @ h) / 2**16)  # h is whole
-        _limit(h, 1.0, HIDDEN_LIMIT)
+        limit(h, 1.0, HIDDEN_LIMIT)
         first = w["linear"] @ x + w["leave"] @ h
-        _round_means(first, self.flat, average)
+        round_means(first, self.flat, average)
         s = w["scale_enter"] @ sizes + w["scale_bias"][:, None]
-        _limit(s, 2.0**10, SCALE_LIMIT)
+        limit(s, 2.0**10, SCALE_LIMIT)
         scale = self.fixed + w["scale_leave"] @ s + w["scale_linear"] @ sizes
-        _find_logs(h, 32.0, _logarithms)
+        find_logs(h, 32.0, LOGARITHMS)
         scale += w["scale_hidden"] @ h + 64 * (w["absent"] @ absent)
         return Blocks(i, j, values, first, scale, offset)
-
-
-_logarithms = log_table().numpy().astype(np.uint8)
-
-
-@compiled
-def _look(
-    value: np.ndarray,
-    residual: np.ndarray,
-    i: np.ndarray,
-    j: np.ndarray,
-    flat: np.ndarray,
-    logarithms: np.ndarray,
-    values: np.ndarray,
-    near: np.ndarray,
-    logs: np.ndarray,
-    absent: np.ndarray,
-    average: np.ndarray,
-) -> None:
-    """What the networks read of the neighbours of blocks.
-
-    Args:
-        value, residual: Of all blocks [C, rows + 1, columns + 2], see `ExactIntra.code`.
-        i, j: Of the blocks [P].
-        flat: Channels of averages [F].
-        values: Takes the values of the neighbours [4, C, P].
-        near: Takes them less the average of those on the left and above, if flat.
-        logs: Takes log-magnitudes of the values, and of the residuals [8, C, P].
-        absent: Takes whether a neighbour is outside of the frame [4, P].
-        average: Takes the averages [F, P].
-    """
-    columns = value.shape[2] - 2
-    for n, (y, x) in enumerate(NEIGHBOURS):
-        for p in range(len(i)):
-            outside = i[p] + y < 0 or j[p] + x < 0 or j[p] + x >= columns
-            absent[n, p] = 1.0 if outside else 0.0
-        for c in range(len(value)):
-            for p in range(len(i)):
-                row, column = i[p] + 1 + y, j[p] + 1 + x
-                values[n, c, p] = near[n, c, p] = value[c, row, column]
-                logs[n, c, p] = logarithms[np.int64(abs(value[c, row, column]))]
-                logs[4 + n, c, p] = _log(residual[c, row, column], logarithms)
-    for f, c in enumerate(flat):
-        for p in range(len(i)):
-            there = 2 - absent[0, p] - absent[1, p]
-            average[f, p] = np.floor((values[0, c, p] + values[1, c, p]) / max(there, 1.0))
-            for n in range(4):
-                near[n, c, p] = 0.0 if absent[n, p] else near[n, c, p] - average[f, p]
-
-
-@compiled
-def _log(value: float, logarithms: np.ndarray) -> float:
-    result: float = logarithms[np.int64(min(abs(value), VALUE_LIMIT))]
-    return result
-
-
-@compiled
-def _limit(x: np.ndarray, unit: float, limit: float) -> None:
-    """Makes sums [n, P] whole units from 0 to a limit."""
-    for n in range(x.shape[0]):
-        for p in range(x.shape[1]):
-            x[n, p] = min(np.floor(max(x[n, p], 0.0) / unit), limit)
-
-
-@compiled
-def _find_logs(x: np.ndarray, unit: float, logarithms: np.ndarray) -> None:
-    """Makes sizes [n, P] log-magnitudes of their whole units."""
-    for n in range(x.shape[0]):
-        for p in range(x.shape[1]):
-            x[n, p] = _log(np.floor(x[n, p] / unit), logarithms)
-
-
-@compiled
-def _round_means(sums: np.ndarray, flat: np.ndarray, average: np.ndarray) -> None:
-    """Makes sums in 2^-16 [C, P] means, to which averages are added."""
-    for c in range(sums.shape[0]):
-        for p in range(sums.shape[1]):
-            sums[c, p] = np.floor(sums[c, p] / 2.0**16 + 0.5)
-    for f, c in enumerate(flat):
-        for p in range(sums.shape[1]):
-            sums[c, p] += average[f, p]
-    for c in range(sums.shape[0]):
-        for p in range(sums.shape[1]):
-            sums[c, p] = min(max(sums[c, p], -VALUE_LIMIT), VALUE_LIMIT)
-
-
-@compiled
-def _predict(
-    within: np.ndarray,
-    by_log: np.ndarray,
-    start: int,
-    first: np.ndarray,
-    difference: np.ndarray,
-    scale: np.ndarray,
-    logs: np.ndarray,
-    offset: np.ndarray,
-    index: np.ndarray,
-    mean: np.ndarray,
-) -> None:
-    """Scale indexes and means [channels, P] of a group from channel `start`.
-
-    Args:
-        within, by_log: Weights of the channels before [C, C].
-        first, scale: As of `Blocks` [C, P].
-        difference, logs: Of the channels before to `first`, and their log-magnitudes [C, P].
-        offset: Step offsets [P].
-    """
-    blocks = index.shape[1]
-    more, louder = np.empty(blocks), np.empty(blocks)
-    for n in range(len(index)):
-        c = start + n
-        for p in range(blocks):
-            more[p], louder[p] = 0.0, scale[c, p]
-        for k in range(start):
-            if within[c, k] != 0.0 or by_log[c, k] != 0.0:
-                for p in range(blocks):
-                    more[p] += within[c, k] * difference[k, p]
-                    louder[p] += by_log[c, k] * logs[k, p]
-        for p in range(blocks):
-            own = min(max(np.floor(louder[p] / 2.0**16), 0.0), SCALE_LEVELS - 1.0)
-            index[n, p] = min(max(np.int64(own) + offset[p], 0), SCALE_LEVELS - 1)
-            found = first[c, p] + np.floor(more[p] / 2.0**16 + 0.5)
-            mean[n, p] = min(max(found, -VALUE_LIMIT), VALUE_LIMIT)
-
-
-@compiled
-def _settle(
-    symbols: np.ndarray,
-    start: int,
-    step: np.ndarray,
-    mean: np.ndarray,
-    first: np.ndarray,
-    logarithms: np.ndarray,
-    here: np.ndarray,
-    difference: np.ndarray,
-    logs: np.ndarray,
-) -> None:
-    """Values of a group by its symbols [channels, P], and what later groups read of them."""
-    for n in range(symbols.shape[0]):
-        c = start + n
-        for p in range(symbols.shape[1]):
-            value = mean[n, p] + float(step[p] * np.int64(symbols[n, p]))
-            here[c, p] = min(max(value, -VALUE_LIMIT), VALUE_LIMIT)
-            difference[c, p] = here[c, p] - first[c, p]
-            logs[c, p] = _log(difference[c, p], logarithms)
