@@ -2,7 +2,7 @@ PYTHON ?= $(shell python3.11 -c "print('python3.11')" 2>/dev/null || echo python
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: env demo test quick lint format bench bench-speed clean
+.PHONY: env demo test quick robustness lint format bench bench-speed clean
 env: $(STAMP)
 
 # The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
@@ -22,6 +22,10 @@ test: env
 
 quick: env
 	$(PYTEST) -m "not slow"
+
+# The full sets of tests/robustness, of which `make test` runs quick ones. ARGS="-k truncation"
+robustness: env
+	$(PYTEST) tests/robustness --full --timeout 0 $(ARGS)
 
 lint: env
 	$(BIN)/ruff format --check .

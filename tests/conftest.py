@@ -9,6 +9,16 @@ import pytest
 from helpers import QUICK, make_clip
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="full sets of tests/robustness: hours")
+
+
+@pytest.fixture(scope="session")
+def full(request):
+    """Whether the full sets of tests/robustness were asked for."""
+    return request.config.getoption("--full")
+
+
 @pytest.fixture
 def call(capfd):
     """Runs a command line in this process; gives (exit code, stdout, stderr)."""
