@@ -13,6 +13,7 @@ from pathlib import Path
 from innvc import __version__
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.writer import Writer
+from innvc.checkpoint import SECONDS, Checkpoint
 from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
@@ -62,6 +63,8 @@ def encode(
     fps: Fraction | None = None,
     frames: Selection | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    checkpoint: float = SECONDS,
     progress: Callable[[EncodeProgress], None] | None = None,
     note: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -88,6 +91,10 @@ def encode(
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
         frames: Half-open range of frames.
         overwrite: Replace an existing output.
+        resume: Go on where an encode of the same input to the same output was cut off. On the CPU,
+            with as many threads and without `seconds`, the file is the one it would have been.
+        checkpoint: Seconds from one save of what there is to the next, in a folder beside the
+            output that is gone when the encode ends.
         progress: Called after every step of the fit.
         note: Called with remarks for the user.
         stop: Asked before every step; True ends the fit, and what there is becomes the file.
@@ -99,6 +106,9 @@ def encode(
     check_settings(lambda_, steps, seconds, gop, keyint, seed)
     name, target = os.fspath(source), Path(output)
     check_output(target, name, overwrite)
+    if not checkpoint >= 0:
+        raise UsageError(f"Cannot save every {checkpoint:g} seconds.", "Give a time, as in 60s.")
+    kept = Checkpoint(target, checkpoint, resume, overwrite)
     from innvc.device import limit_threads, select
     from innvc.presets import PRESETS
     from innvc.switches import Switches
@@ -146,14 +156,17 @@ def encode(
         clip = Clip(video, from_stdin=name == "-")
         job = EncodeJob(clip, lambda_, preset, steps, seconds, gop, keyint, seed, where, switches)
         result = stack.enter_context(OutputFile(target, overwrite))
+        if resume and not kept.found:
+            remark(["There is no checkpoint; the encode begins anew."])
         with open(result.path, "wb") as file:
-            taken = job.write(Writer(file), progress, stop)
+            taken = job.write(Writer(file), progress, stop, kept)
             file.flush()
             os.fsync(file.fileno())
         remark(video.notes)
         quality = measure(result.path, clip, device)
         total = result.path.stat().st_size
         result.commit()
+    kept.remove()
     info, config = clip.info, job.header.model
     return EncodeResult(
         bytes=total,

@@ -77,6 +77,16 @@ def encode(
         int,
         typer.Option(help="Frames from one start of decoding to the next.", rich_help_panel=FIT),
     ] = 256,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where this encode was cut off.", rich_help_panel=FIT),
+    ] = False,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            metavar="T", help="From one save for --resume to the next.", rich_help_panel=FIT
+        ),
+    ] = "60s",
     seed: Annotated[int, typer.Option(help="Of crops and noise.", rich_help_panel=FIT)] = 0,
     no_mask: Annotated[
         bool, ablation("--no-mask", help="All latent channels from the first step.")
@@ -170,6 +180,8 @@ def encode(
             fps=given(options.rate, fps),
             frames=given(options.frames, frames),
             overwrite=overwrite,
+            resume=resume,
+            checkpoint=options.seconds(checkpoint),
             progress=display.update,
             note=display.note,
             stop=stop,

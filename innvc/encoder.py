@@ -18,7 +18,7 @@ from innvc.decoder import layout_of, lifting_of, reproducible_arithmetic
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.importance import importance
-from innvc.fit.loop import Progress, fit
+from innvc.fit.loop import Checkpoint, Progress, fit
 from innvc.fit.low_pass import Lifted, LowPass
 from innvc.fit.low_pass import choose as choose_low_pass
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
@@ -210,16 +210,12 @@ class SegmentEncoder:
         return torch.tensor(shares, device=self.device)
 
     def fit(
-        self, report: Callable[[Progress], None], stop: Callable[[], bool]
-    ) -> tuple[ParameterRecord, int]:
-        """Fits, and returns the coded parameters and the steps that were taken."""
-        taken = 0
-
-        def count(progress: Progress) -> None:
-            nonlocal taken
-            taken = progress.step
-            report(progress)
-
+        self,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+        checkpoint: Checkpoint | None = None,
+    ) -> ParameterRecord:
+        """Fits, and returns the coded parameters."""
         settings = self.settings
         start = self._record(ParameterQuantiser(self.model, ())) if self.fixed else None
         quantiser = fit(
@@ -232,13 +228,14 @@ class SegmentEncoder:
             seed=settings.seed,
             seconds=settings.seconds,
             samples=self.header.width * self.header.height * self.segment.frames,
-            report=count,
+            report=report,
             stop=stop,
+            checkpoint=checkpoint,
         )
         fitted = self._record(quantiser)
         if start is None or fitted == start:
-            return fitted, taken
-        return self._cheaper(start, fitted), taken
+            return fitted
+        return self._cheaper(start, fitted)
 
     def _record(self, quantiser: ParameterQuantiser) -> ParameterRecord:
         return parameters.write_record(quantiser.coded(self.model), self.model)

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from innvc import __version__
+from innvc.bitstream.chunks import VERSION
 from innvc.bitstream.header import HeaderRecord, to_ratio
 from innvc.bitstream.writer import Writer
+from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
 from innvc.errors import CorruptError, UsageError, VerificationError
 from innvc.metrics import Quality, QualityMeter, to_json_value
 from innvc.reader import VideoReader
+from innvc.video.formats import Frame
 
 if TYPE_CHECKING:
     import torch
 
+    from innvc.encoder import SegmentEncoder
     from innvc.fit.loop import Progress
+    from innvc.picture_encoder import PictureEncoder
     from innvc.switches import Switches
 
 
@@ -166,35 +171,56 @@ class EncodeJob:
         writer: Writer,
         progress: Callable[[EncodeProgress], None] | None,
         stop: Callable[[], bool],
+        checkpoint: Checkpoint,
     ) -> int:
         """Fits and writes all segments; returns the steps taken."""
+
+        writer.write_header(self.header)
+        first = 0
+        elapsed: dict[int, float] = {}
+        taken: dict[int, int] = {}
+        planned, segments = self.settings.fit.steps, self.clip.segment_count
+        for number, frames in enumerate(self.clip.segments()):
+
+            def report(state: Progress, number: int = number) -> None:
+                elapsed[number], taken[number] = state.elapsed, state.step
+                self.fit_seconds = sum(elapsed.values())
+                if progress is not None:
+                    progress(EncodeProgress(number, segments, planned, state))
+
+            checkpoint.enter(number, self._settings(first), frames)
+            coded = checkpoint.coded()
+            if coded is None:
+                encoder = self._encoder(frames, first)
+                record = encoder.fit(report, stop, checkpoint)
+                whole = encoder.segment, record, list(encoder.packets(record))
+                if not stop():
+                    checkpoint.keep(taken.get(number, 0), elapsed.get(number, 0.0), *whole)
+            else:
+                elapsed[number], taken[number] = coded.seconds, coded.steps
+                whole = coded.segment, coded.parameters, coded.packets
+            segment, record, packets = whole
+            writer.begin_segment(segment)
+            writer.write_parameters(record)
+            for packet in packets:
+                writer.write_packet(packet)
+            first += len(frames)
+        writer.finish()
+        self.fit_seconds = sum(elapsed.values())
+        return sum(taken.values())
+
+    def _encoder(self, frames: list[Frame], first: int) -> SegmentEncoder | PictureEncoder:
         from innvc.encoder import SegmentEncoder
         from innvc.picture_encoder import PictureEncoder
 
         picture = self.header.model.field_role == "picture"
-        writer.write_header(self.header)
-        first, taken = 0, 0
-        elapsed: dict[int, float] = {}
-        planned, segments = self.settings.fit.steps, self.clip.segment_count
-        for number, frames in enumerate(self.clip.segments()):
-            kind = PictureEncoder if picture else SegmentEncoder
-            encoder = kind(self.header, frames, first, self.settings, self.device)
+        kind = PictureEncoder if picture else SegmentEncoder
+        return kind(self.header, frames, first, self.settings, self.device)
 
-            def report(state: Progress, number: int = number) -> None:
-                elapsed[number] = state.elapsed
-                if progress is not None:
-                    progress(EncodeProgress(number, segments, planned, state))
-
-            record, steps = encoder.fit(report, stop)
-            taken += steps
-            self.fit_seconds = sum(elapsed.values())
-            writer.begin_segment(encoder.segment)
-            writer.write_parameters(record)
-            for packet in encoder.packets(record):
-                writer.write_packet(packet)
-            first += len(frames)
-        writer.finish()
-        return taken
+    def _settings(self, first: int) -> bytes:
+        """All that decides how the segment from this frame on is coded, beside its frames."""
+        parts = VERSION, self.header, self.settings, self.device.type, first
+        return msgspec.json.encode(parts)
 
 
 def measure(path: Path, clip: Clip, device: str) -> Quality:

@@ -12,7 +12,7 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.decoder import layout_of, reproducible_arithmetic
 from innvc.encoder import EncodeSettings
-from innvc.fit.loop import Progress, fit
+from innvc.fit.loop import Checkpoint, Progress, fit
 from innvc.fit.picture import PictureData, PictureObjective
 from innvc.model.picture import PictureModel
 from innvc.video.formats import Frame, pixel_format
@@ -58,16 +58,12 @@ class PictureEncoder:
         )
 
     def fit(
-        self, report: Callable[[Progress], None], stop: Callable[[], bool]
-    ) -> tuple[ParameterRecord, int]:
-        """Fits, and returns the coded parameters and the steps that were taken."""
-        taken = 0
-
-        def count(progress: Progress) -> None:
-            nonlocal taken
-            taken = progress.step
-            report(progress)
-
+        self,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+        checkpoint: Checkpoint | None = None,
+    ) -> ParameterRecord:
+        """Fits, and returns the coded parameters."""
         settings, header = self.settings, self.header
         planes = self.model.packed_planes
         weights = [*self.model.layout.weights, 0.0, 0.0, 0.0]  # none for channels of zeros
@@ -83,10 +79,11 @@ class PictureEncoder:
             seconds=settings.seconds,
             samples=header.width * header.height * self.segment.frames,
             objective=PictureObjective(self.model, shares),
-            report=count,
+            report=report,
             stop=stop,
+            checkpoint=checkpoint,
         )
-        return parameters.write_record(quantiser.coded(self.model), self.model), taken
+        return parameters.write_record(quantiser.coded(self.model), self.model)
 
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Packets without any layer: they only say where frames belong together."""

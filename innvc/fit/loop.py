@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from innvc.config import FitConfig
 from innvc.fit.data import Batch, SegmentData
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.fit.schedule import Schedule
+from innvc.fit.state import FitState, capture, restore
 from innvc.model.contexts import VALUE_LIMIT, Context
 from innvc.model.intra import IntraPrior
 from innvc.model.model import InnvcModel
@@ -57,6 +59,19 @@ class Progress:
     @property
     def psnr_db(self) -> float:
         return 10 * math.log10(255**2 / max(self.distortion, 1e-9))
+
+
+class Checkpoint(Protocol):
+    """Where the state of a fit is kept."""
+
+    def load(self) -> FitState | None:
+        """The state that was left, or None."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def save(self, state: FitState) -> None:
+        """Keeps the state in place of the one before."""
 
 
 class Objective(nn.Module):
@@ -203,7 +218,11 @@ def predict(
 
 
 class _Descent:
-    """Steps of one kind of loss, each with a running mean of its gradient's norm."""
+    """Steps of one kind of loss, each with a running mean of its gradient's norm.
+
+    Attributes:
+        norm: That mean.
+    """
 
     def __init__(
         self, optimiser: torch.optim.Optimizer, parameters: list[Tensor], clip: float
@@ -211,7 +230,7 @@ class _Descent:
         self._optimiser = optimiser
         self._parameters = parameters
         self._clip = clip
-        self._norm = 0.0
+        self.norm = 0.0
 
     def __call__(self, loss: Tensor) -> None:
         self._optimiser.zero_grad(set_to_none=True)
@@ -220,9 +239,9 @@ class _Descent:
         total = float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(total):
             return
-        norm = self._norm
-        self._norm = total if norm == 0 else 0.95 * norm + 0.05 * min(total, 2 * norm)
-        limit = self._clip * 2 * self._norm
+        norm = self.norm
+        self.norm = total if norm == 0 else 0.95 * norm + 0.05 * min(total, 2 * norm)
+        limit = self._clip * 2 * self.norm
         nn.utils.clip_grads_with_norm_(self._parameters, limit, torch.tensor(total))
         self._optimiser.step()
 
@@ -241,6 +260,7 @@ def fit(
     objective: nn.Module | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    checkpoint: Checkpoint | None = None,
 ) -> ParameterQuantiser:
     """Fits a model in place; may stop at any step and is valid there.
 
@@ -252,6 +272,7 @@ def fit(
         objective: Of a model that is not the usual one, with `forward` as that of `Objective`.
         report: Called after every step.
         stop: Asked before every step.
+        checkpoint: Where an earlier fit may have left off, and where this one leaves its state.
 
     Returns:
         The quantiser, which holds the integers to code.
@@ -284,6 +305,16 @@ def fit(
         return {kind: bits / samples for kind, bits in found.items()}
 
     began, step, share = time.monotonic(), 0, 0.0
+    parameters: dict[str, float] = {}
+    generators, descents = (generator, crops), (distortion_step, rate_step)
+    state = checkpoint.load() if checkpoint else None
+    if state is not None:
+        restore(state, quantiser, optimiser, generators)
+        step, share, searches = (state.numbers[n] for n in ("step", "share", "searches"))
+        parameters = state.numbers["parameters"]
+        began -= state.numbers["elapsed"]
+        for descent, norm in zip(descents, state.numbers["norms"], strict=True):
+            descent.norm = norm
     per_position = (model.stride * model.config.packing) ** 2  # plane-0 samples
     while step < config.steps and share < 1 and not stop():
         schedule = Schedule.at(share, config, len(model.config.groups))
@@ -299,12 +330,14 @@ def fit(
         loss = latent + lambda_ * distortion
         # The parameters' rate counts in every step, or has steps of its own (NVRC).
         if config.parameter_every == 1:
-            parameters = rates()
-            loss = loss + sum(parameters.values())
+            found = rates()
+            loss = loss + sum(found.values())
+            parameters = {kind: bits.item() for kind, bits in found.items()}
         distortion_step(loss)
         if config.parameter_every > 1 and step % config.parameter_every == 0:
-            parameters = rates()
-            rate_step(config.parameter_every * sum(parameters.values()))
+            found = rates()
+            rate_step(config.parameter_every * sum(found.values()))
+            parameters = {kind: bits.item() for kind, bits in found.items()}
         step += 1
         elapsed = time.monotonic() - began
         share = step / config.steps
@@ -317,8 +350,18 @@ def fit(
                 loss.item(),
                 distortion.item(),
                 latent.item(),
-                *(parameters[kind].item() for kind in ("grid", "weights", "side")),
+                *(parameters[kind] for kind in ("grid", "weights", "side")),
                 elapsed,
             )
         )
+        if checkpoint is not None and checkpoint.due():
+            numbers = {
+                "step": step,
+                "share": share,
+                "searches": searches,
+                "parameters": parameters,
+                "elapsed": time.monotonic() - began,
+                "norms": [descent.norm for descent in descents],
+            }
+            checkpoint.save(capture(quantiser, optimiser, generators, numbers))
     return quantiser

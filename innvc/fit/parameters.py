@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -126,6 +127,40 @@ class ParameterQuantiser:
         self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
         self.codes: dict[str, _Code] = {}
         self.places: dict[tuple[str, str], Tensor] = {}  # rows and columns of elements
+
+    def state_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All tensors that change in the fit, by name; writing into them restores them."""
+        yield from self.learned.items()
+        for name, size in self.steps.items():
+            for number, part in enumerate(size.learned):
+                yield f"{name}.step.{number}", part
+        for name, grid in self.grids.items():
+            yield f"{name}.base", grid.base
+            for part, value in grid.prior.named_parameters():
+                yield f"{name}.prior.{part}", value
+
+    def offsets(self) -> dict[str, Tensor]:
+        """Offsets of rows and columns of the tables in use; part of the state of a fit."""
+        return {
+            f"{name}.{axis}": torch.from_numpy(getattr(code.scale_axes, axis).astype(np.int64))
+            for name, code in self.codes.items()
+            for axis in ("rows", "columns")
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """What is left of the state of a fit, for JSON."""
+        return {
+            "codes": {name: [list(c.tables), c.header] for name, c in self.codes.items()},
+            "grids": {name: [grid.rest, grid.header] for name, grid in self.grids.items()},
+        }
+
+    def restore(self, numbers: dict[str, Any], offsets: dict[str, Tensor]) -> None:
+        """The inverse of `numbers` and `offsets`."""
+        for name, (tables, header) in numbers["codes"].items():
+            rows, columns = (offsets[f"{name}.{axis}"].numpy() for axis in ("rows", "columns"))
+            self.codes[name] = _Code(tuple(tables), Axes(rows, columns), header)
+        for name, (rest, header) in numbers["grids"].items():
+            self.grids[name].rest, self.grids[name].header = rest, header
 
     def groups(self, rate: float, steps: int = 1000) -> list[dict[str, object]]:
         """Optimiser groups: the learning rate is a share of each parameter's step.
