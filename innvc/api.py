@@ -18,9 +18,10 @@ from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
 from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings, measure
-from innvc.errors import UsageError
+from innvc.errors import UnsupportedError, UsageError, VerificationError
 from innvc.output import OutputFile, check_output, same_file
 from innvc.reader import VideoReader, frame_range
+from innvc.samples import SamplesCrc
 from innvc.video.sink import open_sink
 from innvc.video.source import open_source
 
@@ -159,11 +160,14 @@ def encode(
         if resume and not kept.found:
             remark(["There is no checkpoint; the encode begins anew."])
         with open(result.path, "wb") as file:
-            taken = job.write(Writer(file), progress, stop, kept)
+            writer = Writer(file)
+            taken = job.write(writer, progress, stop, kept)
+            file.flush()
+            remark(video.notes)
+            quality, samples_crc = measure(result.path, clip, device)
+            writer.write_samples_crc(samples_crc)
             file.flush()
             os.fsync(file.fileno())
-        remark(video.notes)
-        quality = measure(result.path, clip, device)
         total = result.path.stat().st_size
         result.commit()
     kept.remove()
@@ -256,15 +260,26 @@ def decode(
 
 
 def verify(
-    source: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+    source: str | os.PathLike[str],
+    *,
+    pixels: bool = False,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Checks every CRC and decodes every symbol of a file.
+
+    Args:
+        pixels: Decode all frames too, in float64: the samples must be those that the encoder saw.
+        device: Of the frames; symbols are decoded on the CPU.
+        progress: Called with steps done and steps in all.
 
     Returns:
         The number of packets.
 
     Raises:
         CorruptError: something is damaged, or a symbol differs from the encoder's.
+        VerificationError: samples differ.
+        UnsupportedError: the file has no checksums of its samples, as after a cut.
     """
     with Reader(source) as reader:
         reader.check_all()
@@ -274,7 +289,31 @@ def verify(
             video.check_symbols(segment, packet)
             if progress is not None:
                 progress(done, len(places))
+    if pixels:
+        _verify_pixels(source, device, progress)
     return len(places)
+
+
+def _verify_pixels(
+    source: str | os.PathLike[str], device: str, progress: Callable[[int, int], None] | None
+) -> None:
+    with VideoReader(source, device=device, exact=True) as video:
+        expected = [entry.samples_crc for entry in video.segments]
+        if None in expected:
+            raise UnsupportedError(
+                "The file has no checksums of its samples.", "Leave out --pixels."
+            )
+        crc = SamplesCrc(video.segments)
+        for done, frame in enumerate(video, 1):
+            crc.update(frame.planes)
+            if progress is not None:
+                progress(done, len(video))
+    for entry, found in zip(video.segments, crc.values, strict=True):
+        if entry.samples_crc != found:
+            last = entry.first_frame + entry.frames - 1
+            raise VerificationError(
+                f"Samples of frames {entry.first_frame} to {last} are not those of the encoder."
+            )
 
 
 def open_video(

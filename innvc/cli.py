@@ -275,6 +275,10 @@ def info(
 @app.command()
 def verify(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Decode all frames too and check their samples.")
+    ] = False,
+    device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -288,11 +292,12 @@ def verify(
 
         limit_threads(threads)
     with FrameDisplay("verify", quiet) as display:
-        packets = api.verify(source, progress=display.update)
+        packets = api.verify(source, pixels=pixels, device=device, progress=display.update)
     if as_json:
-        print(json.dumps({"file": str(source), "ok": True, "packets": packets}))
+        print(json.dumps({"file": str(source), "ok": True, "packets": packets, "pixels": pixels}))
     if not quiet:
-        say(f"{source}: {packets} packets, all checksums agree")
+        what = "all checksums and samples agree" if pixels else "all checksums agree"
+        say(f"{source}: {packets} packets, {what}")
 
 
 @app.command()

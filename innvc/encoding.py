@@ -19,6 +19,7 @@ from innvc.clip import Clip
 from innvc.errors import CorruptError, UsageError, VerificationError
 from innvc.metrics import Quality, QualityMeter, to_json_value
 from innvc.reader import VideoReader
+from innvc.samples import SamplesCrc
 from innvc.video.formats import Frame
 
 if TYPE_CHECKING:
@@ -223,19 +224,23 @@ class EncodeJob:
         return msgspec.json.encode(parts)
 
 
-def measure(path: Path, clip: Clip, device: str) -> Quality:
-    """Quality of the file as the decoder reads it.
+def measure(path: Path, clip: Clip, device: str) -> tuple[Quality, list[int]]:
+    """Quality of the file as the decoder reads it, and the CRC of each segment's samples.
+
+    Synthesis is in float64, so that the CRCs hold everywhere.
 
     Raises:
         VerificationError: the file does not decode.
     """
     meter = QualityMeter(clip.info.format, msssim=True)
     try:
-        with VideoReader(path, device=device) as reader:
+        with VideoReader(path, device=device, exact=True) as reader:
+            crc = SamplesCrc(reader.segments)
             for original, decoded in zip(clip, reader, strict=True):
                 meter.update(original.planes, decoded.planes)
+                crc.update(decoded.planes)
     except CorruptError as error:
         raise VerificationError(
             f"The file that was written does not decode: {error.message}", "Please report it."
         ) from error
-    return meter.result()
+    return meter.result(), crc.values

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from innvc.bitstream.header import HeaderRecord
+    from innvc.bitstream.index import SegmentEntry
     from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
     from innvc.decoded import Before, Picture
     from innvc.decoder import SegmentDecoder
@@ -102,6 +103,11 @@ class VideoReader(Sequence[Frame]):
     def header(self) -> Any:
         """The header record."""
         return self._reader.header
+
+    @property
+    def segments(self) -> list[SegmentEntry]:
+        """Where the segments are."""
+        return self._reader.segments
 
     @property
     def notes(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from innvc.bitstream.record import U31, Frames, Record
+from innvc.bitstream.record import U31, U32, Frames, Record
 
 Offset = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -19,6 +19,8 @@ class SegmentEntry(Record, frozen=True):
     first_frame: U31
     frames: Frames
     packet_offsets: Annotated[list[Offset], Meta(min_length=1, max_length=1 << 24)]
+    samples_crc: U32 | None = None
+    """CRC-32 of the decoded samples, by synthesis in float64."""
 
 
 class IndexRecord(Record, frozen=True):

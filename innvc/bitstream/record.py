@@ -13,6 +13,7 @@ from msgspec import Meta
 from innvc.errors import CorruptError
 
 U31 = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
 Frames = Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]
 
 

@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from innvc.bitstream.header import MAX_LAYERS, HeaderRecord
-from innvc.bitstream.record import U31, Frames, Record
+from innvc.bitstream.record import U31, U32, Frames, Record
 
-U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
 Length = Annotated[int, Meta(ge=0, le=1 << 30)]
 Coded = Annotated[bytes, Meta(max_length=1 << 30)]
 Row = Annotated[list[Length], Meta(max_length=MAX_LAYERS)]

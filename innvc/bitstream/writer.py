@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import BinaryIO
+
+import msgspec
 
 from innvc.bitstream.chunks import CHUNK_OVERHEAD, SIGNATURE, VERSION, is_name
 from innvc.bitstream.header import HeaderRecord
@@ -14,7 +17,7 @@ from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 
 
 class Writer:
-    """Writes an .innv file front to back; nothing is sought, so a pipe will do.
+    """Writes an .innv file front to back; nothing is sought up to `finish`, so a pipe will do.
 
     The order is write_header, then for each segment begin_segment, write_parameters and its
     write_packet calls, then finish. Another order is a ValueError, and so is an invalid record.
@@ -31,6 +34,7 @@ class Writer:
         self._entries: list[SegmentEntry] = []
         self._offsets: list[int] = []  # of the current segment's chunks
         self._frames = 0
+        self._finished: dict[str, int] = {}  # counts before the index
 
     @property
     def total_bytes(self) -> int:
@@ -83,9 +87,30 @@ class Writer:
         self._end_segment()
         if self._header is None or self._frames != self._header.frames:
             raise ValueError(f"{self._frames} frames are written, not those of the header")
+        self._finished = dict(self.counts)
+        self._write_index()
+        return self.total_bytes
+
+    def _write_index(self) -> None:
         offset = self.write_chunk(b"INDX", encode_record(IndexRecord(self._entries)))
         self.write_chunk(b"TEND", struct.pack("<Q", offset))
-        return self.total_bytes
+
+    def write_samples_crc(self, values: Sequence[int]) -> None:
+        """Writes index and end once more, with the CRC-32 of each segment's decoded samples.
+
+        They are known when the finished file was decoded; the file must be one that can seek.
+        """
+        if not self._finished or len(values) != len(self._entries):
+            raise ValueError("a finished file takes one CRC for each segment")
+        for name, size in self._finished.items():
+            self.counts[name] = size
+        self._file.seek(self.total_bytes)
+        self._file.truncate()
+        self._entries = [
+            msgspec.structs.replace(entry, samples_crc=value)
+            for entry, value in zip(self._entries, values, strict=True)
+        ]
+        self._write_index()
 
     def write_chunk(self, name: bytes, payload: bytes, crc: int = 0, **kinds: int) -> int:
         """Writes any chunk; for ancillary chunks of one's own.

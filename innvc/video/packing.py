@@ -156,6 +156,8 @@ def _to_integers(values: np.ndarray, form: PixelFormat) -> np.ndarray:
     # Half up by floor(v + 0.5); NaN from a broken decoder must not reach the integer cast.
     codes = values * values.dtype.type(form.peak / 255)
     codes += values.dtype.type((1 << (form.depth - 1)) + 0.5)
+    if codes.dtype == np.float64:  # the order of a sum must not decide where a value is on the edge
+        codes = np.rint(codes * (1 << 20)) / (1 << 20)
     np.floor(codes, out=codes)
     np.nan_to_num(codes, copy=False, nan=0.0)
     return np.ascontiguousarray(np.clip(codes, 0, form.peak, out=codes).astype(form.dtype))
