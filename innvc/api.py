@@ -233,9 +233,7 @@ def decode(
     target = os.fspath(output)
     if target != "-" and same_file(source, target):
         raise UsageError("Output and input are the same file.", "Choose another output.")
-    video = VideoReader(
-        source, device=device, exact=exact, layers=layers, only=only, limits=limits
-    )
+    video = VideoReader(source, device=device, exact=exact, layers=layers, only=only, limits=limits)
     with video as reader:
         first, last = frame_range(frames, len(reader))
         if threads is not None:

@@ -286,9 +286,7 @@ def verify(
 
         limit_threads(threads)
     with FrameDisplay("verify", quiet) as display:
-        packets = api.verify(
-            source, limits=limits, progress=display.update, note=display.note
-        )
+        packets = api.verify(source, limits=limits, progress=display.update, note=display.note)
     if as_json:
         print(json.dumps({"file": str(source), "ok": True, "packets": packets}))
     if not quiet:

@@ -211,4 +211,3 @@ def validate_model(model: ModelConfig, channels: int) -> None:
             range(len(field.channels))
         ):
             raise ValueError("grid stages of the field are not its stages, the first among them")
-

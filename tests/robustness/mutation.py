@@ -38,7 +38,7 @@ def assemble(parts, index=True, version=b"\0\x0b"):
         offsets.append(len(data))
         if index and name == b"INDX" and isinstance(record, list):
             record = _index(parts[:number], offsets, record)
-        if index and name == b"TEND" and parts[number - 1][0] == b"INDX":
+        if index and name == b"TEND" and number and parts[number - 1][0] == b"INDX":
             record = struct.pack("<Q", offsets[-2])
         payload = record if isinstance(record, bytes) else msgspec.msgpack.encode(record)
         head = name + struct.pack("<I", len(payload))
@@ -98,8 +98,9 @@ def mutate(parts, random):
     elif isinstance(value, bool) and action < 9:
         holder[last] = not value
     elif isinstance(value, int) and action < 9:
-        nearby = [value - 1, value + 1, value * 2, value // 2]
-        holder[last] = random.choice(EDGES if random.random() < 0.5 else nearby)
+        nearby = [value - 1, value + 1, value * 2 % (1 << 64), value // 2]
+        new = random.choice(EDGES if random.random() < 0.5 else nearby)
+        holder[last] = new if new < 1 << 64 else 0
     elif action < 10:
         holder[last] = random.choice(EDGES + OTHERS)
     elif action == 10:
@@ -147,6 +148,10 @@ def _changed(data, random):
 def _fit_lengths(packet, random):
     """Has the lengths of a packet add up to its data; else no decoder would look at that."""
     rows, data = packet[2], packet[3]
+    if not isinstance(rows, list):
+        return
+    if not all(isinstance(row, list) and all(type(n) is int for n in row) for row in rows):
+        return
     flat = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
     if not flat:
         return
