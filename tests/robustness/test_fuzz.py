@@ -76,7 +76,7 @@ class Decoders:
         key = repr(parts)
         if key not in self.known:
             if self.left == 0:
-                raise Enough
+                raise Enough("No more models are made.")
             self.left -= 1
             while len(self.known) > 40:
                 del self.known[next(iter(self.known))]

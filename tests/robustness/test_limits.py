@@ -5,12 +5,12 @@ import json
 import subprocess
 import sys
 
-import innvc as package
 import msgspec
 import pytest
 from helpers import make_clip
 from mutation import assemble, records
 
+import innvc as package
 from innvc.bitstream.budget import parameter_count
 from innvc.bitstream.header import HeaderRecord, Limits, packed_channels
 from innvc.bitstream.reader import Reader
