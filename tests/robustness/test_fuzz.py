@@ -1,7 +1,7 @@
 """Files that are wrong in one or two places and signed anew: only our errors come out of them.
 
-The quick set has 5,000 files; of those whose header, segment or parameters changed, which take a
-model of their own, it decodes 60. `--full` decodes all, for as long as INNVC_FUZZ_SECONDS says.
+The quick set has 5,000 files and decodes 40 % of those that can be read; of those whose header,
+segment or parameters changed, which take a model of their own, it decodes 60. `--full` decodes all, for as long as INNVC_FUZZ_SECONDS says.
 """
 
 import copy
@@ -27,6 +27,7 @@ from innvc.reader import VideoReader
 
 CASES = 5_000
 MODELS = 60  # built anew in the quick set
+SHARE = 0.4  # of the files that can be read, decoded in the quick set
 HANG_SECONDS = 120  # of one file, after which the traceback is shown and the process ends
 LIMITS = Limits(
     dimension=96, frame_samples=1 << 13, frames=64, parameters=1 << 23, memory_bytes=2 << 30
@@ -87,7 +88,7 @@ class Decoders:
 
 
 class Enough(InnvcError):
-    """No more models are made."""
+    """What is left of a case is left out."""
 
 
 class Bench:
@@ -104,7 +105,7 @@ class Bench:
         self.path = path
         self.reached = {"refused": 0, "read": 0, "decoded": 0}
 
-    def run(self, seed, decoders):
+    def run(self, seed, decoders, share=1.0):
         choice = random.Random(seed)
         # Of every other file symbols pass for right: what is made of any symbols is tried, too.
         checked = choice.random() < 0.5
@@ -121,6 +122,8 @@ class Bench:
                 patch.setattr(latent, "zlib", types.SimpleNamespace(crc32=crc))
                 statistics(self.path, LIMITS)
                 stage = "read"
+                if choice.random() > share:
+                    raise Enough("No more files are decoded.")
                 with decoders.open(self.path) as video:
                     for index in range(min(len(video), 4)):
                         for plane in video[index].planes:
@@ -169,7 +172,7 @@ def test_quick(bench):
     )
     @given(st.integers(0, 2**64 - 1))
     def one(seed):
-        run(seed, decoders)
+        run(seed, decoders, SHARE)
 
     one()
     print(reached)
