@@ -1,8 +1,8 @@
 """Files that are wrong in one or two places and signed anew: only our errors come out of them.
 
 The quick set has 5,000 files and decodes 40 % of those that can be read; of those whose header,
-segment or parameters changed, which take a model of their own, it decodes 60. `--full` decodes all, for INNVC_FUZZ_SECONDS
-at most.
+segment or parameters changed, which take a model of their own, it decodes 60. `--full` decodes
+all of a million, or as many as it can in INNVC_FUZZ_SECONDS.
 """
 
 import copy
