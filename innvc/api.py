@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from innvc import __version__
+from innvc.bitstream.header import Limits
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import SECONDS, Checkpoint
@@ -25,7 +26,16 @@ from innvc.samples import SamplesCrc
 from innvc.video.sink import open_sink
 from innvc.video.source import open_source
 
-__all__ = ["EncodeProgress", "EncodeResult", "compare", "decode", "encode", "open_video", "verify"]
+__all__ = [
+    "EncodeProgress",
+    "EncodeResult",
+    "Limits",
+    "compare",
+    "decode",
+    "encode",
+    "open_video",
+    "verify",
+]
 
 KEYINT = 256
 
@@ -214,6 +224,7 @@ def decode(
     threads: int | None = None,
     pix_fmt: str | None = None,
     overwrite: bool = False,
+    limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> int:
@@ -227,6 +238,7 @@ def decode(
         layers: Decode only the first layers: a lower quality from fewer bytes.
         only: "field" or "latent" decodes this part of the model alone; None is both.
         exact: Synthesis in float64.
+        limits: What the file may declare; None is the defaults.
         progress: Called with frames done and frames in all.
 
     Returns:
@@ -238,7 +250,8 @@ def decode(
     target = os.fspath(output)
     if target != "-" and same_file(source, target):
         raise UsageError("Output and input are the same file.", "Choose another output.")
-    with VideoReader(source, device=device, exact=exact, layers=layers, only=only) as reader:
+    video = VideoReader(source, device=device, exact=exact, layers=layers, only=only, limits=limits)
+    with video as reader:
         first, last = frame_range(frames, len(reader))
         if threads is not None:
             from innvc.device import limit_threads
@@ -264,14 +277,18 @@ def verify(
     *,
     pixels: bool = False,
     device: str = "cpu",
+    limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> int:
     """Checks every CRC and decodes every symbol of a file.
 
     Args:
         pixels: Decode all frames too, in float64: the samples must be those that the encoder saw.
         device: Of the frames; symbols are decoded on the CPU.
+        limits: What the file may declare; None is the defaults.
         progress: Called with steps done and steps in all.
+        note: Called with remarks for the user.
 
     Returns:
         The number of packets.
@@ -281,23 +298,29 @@ def verify(
         VerificationError: samples differ.
         UnsupportedError: the file has no checksums of its samples, as after a cut.
     """
-    with Reader(source) as reader:
+    with Reader(source, limits) as reader:
         reader.check_all()
         places = [(s, p) for s, p, _ in reader.packets()]
-    with VideoReader(source, device="cpu") as video:
+        for text in reader.notes:
+            if note is not None:
+                note(text)
+    with VideoReader(source, device="cpu", limits=limits) as video:
         for done, (segment, packet) in enumerate(places, 1):
             video.check_symbols(segment, packet)
             if progress is not None:
                 progress(done, len(places))
     if pixels:
-        _verify_pixels(source, device, progress)
+        _verify_pixels(source, device, limits, progress)
     return len(places)
 
 
 def _verify_pixels(
-    source: str | os.PathLike[str], device: str, progress: Callable[[int, int], None] | None
+    source: str | os.PathLike[str],
+    device: str,
+    limits: Limits | None,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
-    with VideoReader(source, device=device, exact=True) as video:
+    with VideoReader(source, device=device, exact=True, limits=limits) as video:
         expected = [entry.samples_crc for entry in video.segments]
         if None in expected:
             raise UnsupportedError(
@@ -324,8 +347,15 @@ def open_video(
     layers: int | None = None,
     only: str | None = None,
     torch_planes: bool = False,
+    limits: Limits | None = None,
 ) -> VideoReader:
     """Opens an .innv file for random access; also `innvc.open`."""
     return VideoReader(
-        path, device=device, exact=exact, layers=layers, only=only, torch_planes=torch_planes
+        path,
+        device=device,
+        exact=exact,
+        layers=layers,
+        only=only,
+        torch_planes=torch_planes,
+        limits=limits,
     )

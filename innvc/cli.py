@@ -17,6 +17,7 @@ from innvc.options import (
     Device,
     Frames,
     Json,
+    Limits,
     Overwrite,
     Quiet,
     RawFormat,
@@ -216,11 +217,16 @@ def decode(
     device: Device = "auto",
     threads: Threads = None,
     pix_fmt: Annotated[str | None, typer.Option(metavar="NAME", help="Convert the output.")] = None,
+    limit: Limits = None,
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Decode a file to video."""
+    limits = given(options.limits, limit)
+    from innvc.bitstream.reader import Reader
+
+    Reader(source, limits).close()  # what is refused is refused before torch is loaded
     from innvc import api, decoder  # noqa: F401 - loads torch before the clock starts
 
     began = time.monotonic()
@@ -236,6 +242,7 @@ def decode(
             threads=threads,
             pix_fmt=pix_fmt,
             overwrite=overwrite,
+            limits=limits,
             progress=display.update,
             note=display.note,
         )
@@ -259,13 +266,14 @@ def decode(
 @app.command()
 def info(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
+    limit: Limits = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Show what a file is and where its bytes went."""
     from innvc.inspection import describe
 
-    facts = describe(source)
+    facts = describe(source, given(options.limits, limit))
     if as_json:
         print(json.dumps(facts))
     else:
@@ -280,11 +288,13 @@ def verify(
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
+    limit: Limits = None,
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Check every CRC and decode every symbol."""
+    limits = given(options.limits, limit)
     from innvc import api
 
     if threads is not None:
@@ -292,7 +302,14 @@ def verify(
 
         limit_threads(threads)
     with FrameDisplay("verify", quiet) as display:
-        packets = api.verify(source, pixels=pixels, device=device, progress=display.update)
+        packets = api.verify(
+            source,
+            pixels=pixels,
+            device=device,
+            limits=limits,
+            progress=display.update,
+            note=display.note,
+        )
     if as_json:
         print(json.dumps({"file": str(source), "ok": True, "packets": packets, "pixels": pixels}))
     if not quiet:
@@ -311,6 +328,7 @@ def compare(
     size: RawSize = None,
     pix_fmt: RawFormat = None,
     fps: RawRate = None,
+    limit: Limits = None,
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -327,7 +345,9 @@ def compare(
             fps=given(options.rate, fps),
             frames=given(options.frames, frames),
             device=device,
+            limits=given(options.limits, limit),
             progress=display.update,
+            note=display.note,
         )
     if as_json:
         print(json.dumps(result))

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from fractions import Fraction
 
+from innvc.bitstream.header import Limits
 from innvc.clip import is_innv
 from innvc.errors import InputError
 from innvc.metrics import QualityMeter, to_json_value
@@ -28,7 +29,9 @@ def compare(
     fps: Fraction | None = None,
     frames: Selection | None = None,
     device: str = "auto",
+    limits: Limits | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, object]:
     """Quality of a video against its reference: PSNR of each plane, 6:1:1, MS-SSIM; bpp of .innv.
 
@@ -37,18 +40,22 @@ def compare(
             given, or in its name, from the other.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
         frames: Half-open range of the reference.
+        limits: What an .innv file may declare; None is the defaults.
         progress: Called with frames done and frames in all.
+        note: Called with remarks on .innv files.
 
     Raises:
         InnvcError: they differ in size, format or length, or cannot be read.
     """
+    readers: list[VideoReader] = []
     with ExitStack() as stack:
 
         def opened(
             path: Path, selection: Selection | None, other: VideoInfo | None
         ) -> tuple[VideoInfo, Iterator[Frame], int | None]:
             if is_innv(path):
-                reader = stack.enter_context(VideoReader(path, device=device))
+                reader = stack.enter_context(VideoReader(path, device=device, limits=limits))
+                readers.append(reader)
                 first, last = frame_range(selection, len(reader))
                 return reader.info, (reader[i] for i in range(first, last)), last - first
             raw = other is not None and os.fspath(path).lower().endswith(".yuv")
@@ -93,6 +100,9 @@ def compare(
             if progress is not None:
                 progress(done, count)
         quality = meter.result()
+        for text in dict.fromkeys(text for reader in readers for text in reader.notes):
+            if note is not None:
+                note(text)
     result: dict[str, object] = {
         key: to_json_value(value) if isinstance(value, float) else value
         for key, value in asdict(quality).items()

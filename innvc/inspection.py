@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from innvc.bitstream.header import from_ratio
+from innvc.bitstream.header import Limits, from_ratio
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.statistics import statistics
 
 
-def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict[str, Any]:
     """Stream facts, model facts and where the bytes went.
+
+    Args:
+        path: The file.
+        limits: What it may declare; None is the defaults.
 
     Returns:
         Sections "file", "video", "model" and "bytes"; the bytes add up to the file's.
@@ -19,12 +23,12 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InnvcError: the file cannot be read.
     """
-    with Reader(path) as reader:
+    with Reader(path, limits) as reader:
         header = reader.header
         segments = [reader.segment(i) for i in range(len(reader.segments))]
         version = "{}.{}".format(*reader.version)
         notes = list(reader.notes)
-    spent = statistics(path)
+    spent = statistics(path, limits)
     rate = from_ratio(header.frame_rate)
     sizes = [size for segment in segments for size in segment.sizes]
     model = header.model

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from innvc.errors import UsageError
 from innvc.video.timing import nominal_rate
+
+if TYPE_CHECKING:
+    from innvc.bitstream.header import Limits as FileLimits
 
 INPUT = "Video input"
 LARGEST = 1 << 31
@@ -34,6 +37,15 @@ RawFormat = Annotated[
 ]
 RawRate = Annotated[
     str | None, typer.Option(metavar="N", help="Frame rate of raw video.", rich_help_panel=INPUT)
+]
+
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="What a file may declare: frames=1M, memory-bytes=32G and others (docs/format.md, 8).",
+    ),
 ]
 
 
@@ -75,6 +87,22 @@ def size(text: str) -> tuple[int, int]:
     if not match or not int(match[1]) or not int(match[2]):
         raise UsageError(f"'{text}' is not a size.", "Write it like 1920x1080.")
     return int(match[1]), int(match[2])
+
+
+def limits(texts: list[str]) -> FileLimits:
+    """The limits on a file, some of them set by "NAME=VALUE"; K, M, G are powers of 1024."""
+    from innvc.bitstream.header import Limits as FileLimits
+
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        match = re.fullmatch(r"([0-9]{1,20})([KMG]?)", value)
+        if name not in FileLimits.names() or not match:
+            raise UsageError(
+                f"'{text}' sets no limit.", f"Write NAME=VALUE of {', '.join(FileLimits.names())}."
+            )
+        found[name.replace("-", "_")] = int(match[1]) << 10 * " KMG".index(match[2] or " ")
+    return FileLimits(**found)
 
 
 def frames(text: str) -> tuple[int | None, int | None]:

@@ -10,7 +10,7 @@ from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from innvc.bitstream.header import from_ratio
+from innvc.bitstream.header import Limits, from_ratio
 from innvc.bitstream.reader import Reader
 from innvc.errors import InnvcError, UsageError
 from innvc.video.formats import Frame, VideoInfo, pixel_format
@@ -41,6 +41,7 @@ class VideoReader(Sequence[Frame]):
         only: "field" or "latent" decodes this part of the model alone (paper figure 4): the latent
             zero, or the field left out. None is both.
         torch_planes: Frames hold torch tensors (CPU, uint8 or uint16), not numpy arrays.
+        limits: What the file may declare; None is the defaults.
 
     Raises:
         InnvcError: the file cannot be read; see `bitstream.reader.Reader`.
@@ -55,6 +56,7 @@ class VideoReader(Sequence[Frame]):
         layers: int | None = None,
         only: str | None = None,
         torch_planes: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         if layers is not None and layers < 1:
             raise UsageError(f"Cannot decode {layers} layers.", "Give a number from 1.")
@@ -62,7 +64,7 @@ class VideoReader(Sequence[Frame]):
             raise UsageError(f"Cannot decode only '{only}'.", "Choose field or latent.")
         if only == "field" and layers is not None:
             raise UsageError("The field alone has no layers.", "Leave out --layers or --only.")
-        self._reader = Reader(path)
+        self._reader = Reader(path, limits)
         header = self._reader.header
         if only == "field" and header.model.field is None:
             self._reader.close()

@@ -19,6 +19,7 @@ CHUNK_OVERHEAD = 12  # id, length, CRC-32
 TAIL_BYTES = CHUNK_OVERHEAD + 8  # the TEND chunk
 CRITICAL = (b"HEAD", b"SEGM", b"PARM", b"PACK", b"INDX", b"TEND")
 PIECE_BYTES = 1 << 20
+_LIMITS = {b"HEAD": "header-bytes", b"PARM": "chunk-bytes", b"PACK": "chunk-bytes"}
 
 
 def is_name(name: bytes) -> bool:
@@ -85,7 +86,9 @@ class ChunkReader:
             raise CorruptError(f"There is a chunk {found} at byte {offset}.")
         if chunk.length > limit:
             raise LimitError(
-                f"The {name.decode()} chunk has {chunk.length} bytes, above the limit of {limit}."
+                f"The {name.decode()} chunk has {chunk.length} bytes, above the limit of {limit}.",
+                "If you trust the file, raise it: "
+                f"--limit {_LIMITS.get(name, 'record-bytes')}=VALUE.",
             )
         return chunk, self.check_crc(chunk, crc, keep=True)
 

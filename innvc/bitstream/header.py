@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from innvc.bitstream import budget
 from innvc.bitstream.record import U31, Frames, Record
 from innvc.config import ModelConfig
 from innvc.errors import LimitError, UnsupportedError
@@ -28,15 +30,29 @@ MAX_LAYERS = 64
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may declare before it is refused, so that a hostile one cannot exhaust memory."""
+    """What a file may declare before it is refused, so that a hostile one cannot exhaust memory.
+
+    `--limit NAME=VALUE` sets one of them on the command line, with a dash in place of "_".
+    """
 
     dimension: int = 65535  # samples, of width and of height
     frame_samples: int = 1 << 28  # of all planes together
     frames: int = 1 << 24
-    parameters: int = 1 << 28  # of the network, a rough count
+    parameters: int = 1 << 28  # of the network
+    memory_bytes: int = 16 << 30  # to decode, a rough estimate
     header_bytes: int = 1 << 16
     record_bytes: int = 1 << 26  # of a segment record and of the index
     chunk_bytes: int = 1 << 30
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """As they are written on the command line."""
+        return [field.name.replace("_", "-") for field in dataclasses.fields(cls)]
+
+
+def limit_error(message: str, name: str) -> LimitError:
+    """A size above a limit, whose name the hint gives."""
+    return LimitError(message, f"If you trust the file, raise it: --limit {name}=VALUE.")
 
 
 def to_ratio(value: Fraction | None) -> tuple[int, int]:
@@ -116,22 +132,24 @@ class HeaderRecord(Record, frozen=True, kw_only=True):
         Raises:
             LimitError: a size is above its limit.
         """
-        planes = {"gray": 1.0, "yuv420p": 1.5, "yuv422p": 2.0}
-        family = self.pix_fmt.removesuffix("10le").removesuffix("12le")
+        model, packed = self.model, packed_channels(self.pix_fmt, self.model.packing)
+        samples = self.width * self.height * packed_channels(self.pix_fmt, 2) // 4
+        size = self.width, self.height, self.frames
         sizes = {
-            "width": (self.width, limits.dimension),
-            "height": (self.height, limits.dimension),
-            "samples a frame": (
-                int(self.width * self.height * planes.get(family, 3.0)),
-                limits.frame_samples,
-            ),
-            "frames": (self.frames, limits.frames),
-            "parameters": (_parameter_estimate(self.model), limits.parameters),
+            "width": (self.width, "dimension"),
+            "height": (self.height, "dimension"),
+            "samples a frame": (samples, "frame_samples"),
+            "frames": (self.frames, "frames"),
+            "parameters": (budget.parameter_count(model, packed), "parameters"),
+            "memory in bytes": (budget.memory_bytes(model, packed, *size), "memory_bytes"),
         }
-        for name, (value, limit) in sizes.items():
+        for what, (value, name) in sizes.items():
+            limit = getattr(limits, name)
             if value > limit:
-                raise LimitError(
-                    f"The file declares {name} of {value}, above the limit of {limit}."
+                verb = "needs about" if name == "memory_bytes" else "declares"
+                raise limit_error(
+                    f"The file {verb} {value} {what}, above the limit of {limit}.",
+                    name.replace("_", "-"),
                 )
 
 
@@ -193,25 +211,3 @@ def validate_model(model: ModelConfig, channels: int) -> None:
             range(len(field.channels))
         ):
             raise ValueError("grid stages of the field are not its stages, the first among them")
-
-
-def _parameter_estimate(model: ModelConfig) -> int:
-    """A rough count of parameters, from the terms that grow fastest."""
-    total = sum(width * width for width in model.coupling)
-    total += model.prior.hidden * sum(model.groups)
-    total += 4 * sum(model.groups) * sum(model.groups[: model.prior.reach])
-    total += 5 * sum(model.groups[: model.prior.halves]) ** 2
-    if model.prior.grid and model.field is not None:
-        total += 2 * sum(model.groups) * model.field.grid_channels << model.field.grid_levels
-    total += sum(model.prior.intra) * (2 * sum(model.groups) + sum(model.prior.intra))
-    field = model.field
-    if field is not None:
-        time, height, width = field.grid_size
-        total += time * height * width * field.grid_channels
-        total += time * field.local_channels
-        total += (field.grid_channels << field.grid_levels) * field.channels[0] * 9
-        for depth, channels in zip(field.depths, field.channels, strict=True):
-            total += depth * 2 * field.expansion * channels * channels
-        for before, after in zip(field.channels, field.channels[1:], strict=False):
-            total += before * after
-    return total

@@ -213,6 +213,9 @@ class Reader:
                     f"The file needs the chunk '{name}', which this version does not know.",
                     "A newer version of innvc may read it.",
                 )
+            note = f"The chunk '{name}' is unknown to this program, which leaves it out."
+            if note not in self.notes:
+                self.notes.append(note)
             position = chunk.end
         if position != following:
             raise CorruptError(f"The chunk before byte {following} overlaps it.")

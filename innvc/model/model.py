@@ -151,7 +151,10 @@ class InnvcModel(nn.Module):
         parameters = dict(self.named_parameters())
         known = frequencies is not None and self.config.stages == 4 and self.config.packing == 2
         values = starting_points.values_for(number, frequencies, half) if known else {}
-        if not values.keys() <= parameters.keys() or not known:
+        fits = values.keys() <= parameters.keys() and all(
+            value.shape == parameters[name].shape for name, value in values.items()
+        )
+        if not fits or not known:
             raise UnsupportedError(
                 f"Starting point {number} does not fit the file's model.",
                 "The file was not made by innvc.",
