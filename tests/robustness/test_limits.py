@@ -283,7 +283,7 @@ def repeated(parts, count):
     header, record = list(head[1]), [0, count, [1] * count, list(range(count)), []]
     header[3] = count
     packets = [[b"PACK", [n, *packet[1][1:]]] for n in range(count)]
-    index = [[[0, 0, 0, count, []]]]
+    index = [[[0, 0, 0, count, [], None]]]
     segment = [b"SEGM", [*record, *segment[1][5:]]]
     return assemble([[b"HEAD", header], segment, parameters, *packets, [b"INDX", index], end])
 

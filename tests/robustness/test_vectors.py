@@ -1,0 +1,86 @@
+"""Golden files decode to the symbols and samples of their encoder, whatever computes them."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from innvc.bitstream.chunks import VERSION
+from innvc.bitstream.header import PIX_FMTS
+from innvc.bitstream.reader import Reader
+
+FOLDER = Path(__file__).parents[1] / "vectors"
+FILES = sorted(FOLDER.glob("*.innv"))
+
+# How torch, oneDNN and MKL may compute. Each is a process: they read it when they are loaded.
+SETTINGS = {
+    "plain": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
+    "two threads": {"OMP_NUM_THREADS": "2"},
+    "oneDNN SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "oneDNN AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "ATen default": {"ATEN_CPU_CAPABILITY": "default"},
+    "ATen avx2": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "ATen avx512": {"ATEN_CPU_CAPABILITY": "avx512"},
+    "MKL compatible": {"MKL_CBWR": "COMPATIBLE"},
+    "MKL SSE4.2": {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "SSE4_2"},
+    "OpenBLAS Nehalem": {"OPENBLAS_CORETYPE": "NEHALEM"},
+    "compiled for any x86-64": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+}
+QUICK = ("plain", "two threads")
+
+CHECK = """
+import sys
+from innvc.api import verify
+for path in sys.argv[1:]:
+    try:
+        verify(path, pixels=True)
+    except Exception as error:
+        print(path, repr(error))
+"""
+
+
+def test_the_manifest():
+    manifest = json.loads((FOLDER / "manifest.json").read_text())
+    assert manifest == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in FILES}
+    assert len(FILES) >= 40
+
+
+def test_vectors_cover_what_they_should():
+    headers, sizes, lengths = [], set(), set()
+    for path in FILES:
+        with Reader(path) as reader:
+            assert reader.version == VERSION
+            headers.append(reader.header)
+            sizes.add((reader.header.width, reader.header.height))
+            lengths.update(
+                size for i in range(len(reader.segments)) for size in reader.segment(i).sizes
+            )
+    models = [header.model for header in headers]
+    assert {header.pix_fmt for header in headers} == set(PIX_FMTS)
+    assert lengths == set(range(1, 33))
+    assert sizes >= {(1, 1), (17, 9), (8, 96), (112, 6)}
+    assert {header.preset for header in headers} >= {"instant", "fast", "compact", "slow", "paper"}
+    assert {model.field_role for model in models} == {"modulation", "residual", "picture"}
+    for switch in ("motion", "prediction", "step_offsets", "dependent", "post_filter"):
+        assert {getattr(model, switch) for model in models} == {True, False}
+    for switch in ("energy", "temporal", "grid", "directions", "skip"):
+        assert True in {getattr(model.prior, switch) for model in models}
+    assert {any(model.prior.intra) for model in models} == {True, False}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_symbols_and_samples(name, full):
+    if name not in QUICK and not full:
+        pytest.skip("full set")
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, *map(str, FILES)],
+        env={**os.environ, **threads, **SETTINGS[name]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr

@@ -1,0 +1,83 @@
+"""Makes the vectors: small files of every kind, and the manifest of their SHA-256.
+
+    python tests/vectors/make.py
+
+They are replaced only together with the format's minor version.
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent))
+
+FORMATS = [
+    f + d for f in ("gray", "yuv420p", "yuv422p", "yuv444p", "gbrp") for d in ("", "10le", "12le")
+]
+SIZES = [(1, 1), (17, 9), (9, 33), (8, 96), (112, 6), (64, 48)]
+PARTS = {
+    "compact": {"preset": "compact", "steps": 3},
+    "compact-grid-context": {"preset": "compact", "steps": 3, "grid_context": True},
+    "compact-residual": {"preset": "compact", "steps": 3, "residual": True},
+    "compact-identity": {"preset": "compact", "steps": 3, "base": "identity"},
+    "compact-no-coupling": {"preset": "compact", "steps": 3, "coupling": False},
+    "compact-no-modulation": {"preset": "compact", "steps": 3, "modulation": False},
+    "slow": {"preset": "slow", "steps": 0},
+    "paper": {"preset": "paper", "steps": 0},
+    "nvrc": {"preset": "compact", "steps": 3, "model": "nvrc"},
+    "fast": {"preset": "fast", "steps": 4},
+    "no-context": {"context": False},
+    "no-intra": {"intra": False},
+    "no-directions": {"directions": False},
+    "no-motion": {"motion": False},
+    "no-prediction": {"prediction": False},
+    "no-step-offsets": {"step_offsets": False},
+    "no-dependent": {"dependent": False},
+    "no-filter": {"post_filter": False},
+    "start-0": {"start": 0},
+}
+
+
+def jobs():
+    """(name, clip, options of innvc.encode) of each vector."""
+    for name in FORMATS:
+        yield name, {"pix_fmt": name, "width": 18, "height": 14, "count": 2}, {}
+    for width, height in SIZES:
+        yield f"{width}x{height}", {"width": width, "height": height, "count": 3}, {}
+    for gop in range(1, 33):
+        yield f"gop{gop}", {"width": 16, "height": 16, "count": gop}, {"gop": gop}
+    for frames, options in ((1, {}), (33, {}), (33, {"gop": 4, "keyint": 12})):
+        name = "-".join([f"frames{frames}", *(f"{k}{v}" for k, v in options.items())])
+        yield name, {"width": 32, "height": 16, "count": frames}, options
+    for name, options in PARTS.items():
+        groups = {} if "model" in options else {"gop": 2, "keyint": 4}
+        yield name, {"width": 32, "height": 32, "count": 5}, {**groups, **options}
+    for lambda_ in (0.001, 0.05, 20, 500):
+        yield f"lambda{lambda_}", {"width": 32, "height": 32, "count": 3}, {"lambda_": lambda_}
+
+
+def main():
+    from helpers import make_clip
+
+    import innvc
+
+    for old in FOLDER.glob("*.innv"):
+        old.unlink()
+
+    def make(job):
+        name, clip, options = job
+        source = make_clip(Path(folder) / f"{name}.mkv", **clip)
+        target = FOLDER / f"{name}.innv"
+        innvc.encode(source, target, **{"preset": "instant", "lambda_": 0.3, **options})
+        return f"{name}.innv", hashlib.sha256(target.read_bytes()).hexdigest()
+
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = dict(sorted(map(make, jobs())))
+    (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
