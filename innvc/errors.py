@@ -41,6 +41,29 @@ class CorruptError(InnvcError):
     usual_hint = "Copy or download it again, or encode the video anew."
 
 
+class DamageError(CorruptError):
+    """Part of an .innv file is damaged, and frames are lost with it.
+
+    Args:
+        message: What is damaged, one sentence.
+        frames: Half-open ranges of the frames of the video that cannot be decoded, ascending.
+
+    Attributes:
+        frames: The same.
+    """
+
+    usual_hint = "Copy it again, or decode the rest of it with --conceal."
+
+    def __init__(self, message: str, frames: list[tuple[int, int]]) -> None:
+        super().__init__(f"{message.rstrip('.')}: frames {ranges_text(frames)} are lost.")
+        self.frames = frames
+
+
+def ranges_text(frames: list[tuple[int, int]]) -> str:
+    """Half-open ranges of frames, as in 0:4, 8:12."""
+    return ", ".join(f"{first}:{last}" for first, last in frames)
+
+
 class UnsupportedError(InnvcError):
     """The file or the input needs something that this version does not have."""
 

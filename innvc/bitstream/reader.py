@@ -7,6 +7,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +24,8 @@ from innvc.bitstream.header import HeaderRecord, Limits
 from innvc.bitstream.index import IndexRecord
 from innvc.bitstream.record import R, decode_record
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
-from innvc.errors import CorruptError, InputError, UnsupportedError
+from innvc.bitstream.walk import rebuild_index
+from innvc.errors import CorruptError, DamageError, InputError, UnsupportedError
 
 
 class Reader:
@@ -35,23 +37,29 @@ class Reader:
     Args:
         path: The file.
         limits: What the file may declare.
+        partial: Read what there is of a file that was cut short: without its index, the packets
+            that follow each other from the start.
 
     Attributes:
         header: The header record.
         header_bytes: The size of its payload.
         segments: Where the segments are: first frame, frames, offsets.
+        frames: The frames that are there: the header's, fewer of a file that was cut short.
         version: (major, minor) of the format.
         notes: Sentences for the user that are no errors.
         size_bytes: The size of the file.
 
     Raises:
         InputError: the file cannot be opened or is not an .innv file.
-        CorruptError: the file is damaged or cut short. Every method that reads raises it too.
+        CorruptError: the file is damaged or cut short. Methods that read a segment, its parameters
+            or a packet raise a DamageError, which names the frames that are lost.
         UnsupportedError: it needs a newer version.
         LimitError: it declares more than the limits allow.
     """
 
-    def __init__(self, path: str | os.PathLike[str], limits: Limits | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], limits: Limits | None = None, partial: bool = False
+    ) -> None:
         self.path = Path(path)
         self.limits = limits or Limits()
         self.notes: list[str] = []
@@ -63,7 +71,7 @@ class Reader:
         try:
             self._chunks = ChunkReader(self._file)
             self.size_bytes = self._chunks.size_bytes
-            self._open()
+            self._open(partial)
         except OSError as error:
             self._file.close()
             raise InputError(f"Cannot read '{self.path}': {error.strerror}.") from error
@@ -89,32 +97,85 @@ class Reader:
     def segment(self, segment: int) -> SegmentRecord:
         """The record of a segment; kept after the first call."""
         if segment not in self._records:
-            entry = self.segments[segment]
-            record = self._record(entry.segment_offset, SegmentRecord, b"SEGM")
-            try:
-                record.validate_in(self.header)
-            except ValueError as error:
-                raise CorruptError(f"The SEGM chunk is invalid: {error}.") from error
-            expected = (entry.first_frame, entry.frames, len(entry.packet_offsets))
-            if (record.first_frame, record.frames, len(record.sizes)) != expected:
-                raise CorruptError(f"Segment {segment} differs from its entry in the index.")
-            self._records[segment] = record
+            with self.losing(segment):
+                self._records[segment] = self._segment(segment)
         return self._records[segment]
+
+    def _segment(self, segment: int) -> SegmentRecord:
+        entry = self.segments[segment]
+        record = self._record(entry.segment_offset, SegmentRecord, b"SEGM")
+        try:
+            record.validate_in(self.header)
+        except ValueError as error:
+            raise CorruptError(f"The SEGM chunk is invalid: {error}.") from error
+        there = len(entry.packet_offsets)  # all, or the first ones where the file was cut short
+        cut = self.frames < self.header.frames and segment == len(self.segments) - 1
+        whole = there == len(record.sizes) or cut
+        if (record.first_frame, sum(record.sizes[:there]), whole) != (
+            entry.first_frame,
+            entry.frames,
+            True,
+        ):
+            raise CorruptError(f"Segment {segment} differs from its entry in the index.")
+        return record
 
     def parameters(self, segment: int) -> ParameterRecord:
         """The coded parameters of a segment."""
-        return self._record(self.segments[segment].parameters_offset, ParameterRecord, b"PARM")
+        with self.losing(segment):
+            return self._record(self.segments[segment].parameters_offset, ParameterRecord, b"PARM")
 
     def packet(self, segment: int, number: int) -> PacketRecord:
         """A packet of a segment."""
-        record = self.segment(segment)
+        self.segment(segment)
+        with self.losing(segment, number):
+            return self._packet(segment, number)
+
+    def _packet(self, segment: int, number: int) -> PacketRecord:
         offset = self.segments[segment].packet_offsets[number]
         packet = self._record(offset, PacketRecord, b"PACK")
         try:
-            packet.validate_in(number, record, self.header)
+            packet.validate_in(number, self.segment(segment), self.header)
         except ValueError as error:
             raise CorruptError(f"The PACK chunk at byte {offset} is invalid: {error}.") from error
         return packet
+
+    @contextmanager
+    def losing(self, segment: int, packet: int | None = None) -> Iterator[None]:
+        """Says of a CorruptError from within which frames are lost by it.
+
+        Args:
+            segment: What cannot be read: all of this segment,
+            packet: or this packet of it, and with it those up to the next that decodes alone.
+
+        Raises:
+            DamageError: in place of another CorruptError.
+        """
+        try:
+            yield
+        except DamageError:
+            raise
+        except CorruptError as error:
+            raise DamageError(error.message, [self._lost(segment, packet)]) from error
+
+    def _lost(self, segment: int, packet: int | None) -> tuple[int, int]:
+        entry = self.segments[segment]
+        if packet is None:
+            return entry.first_frame, entry.first_frame + entry.frames
+        record = self.segment(segment)
+        last = packet + 1
+        while last < len(entry.packet_offsets) and self._reads_before(segment, last):
+            last += 1
+        first, sizes = entry.first_frame, record.sizes
+        return first + sum(sizes[:packet]), first + sum(sizes[:last])
+
+    def _reads_before(self, segment: int, packet: int) -> bool:
+        """Whether a packet needs the one before it, or cannot be read to tell."""
+        if packet in self.segment(segment).keys:
+            return False
+        try:
+            return not self._packet(segment, packet).intra
+        except CorruptError:
+            return True
 
     def find(self, frame: int) -> tuple[int, int]:
         """The (segment, packet) that holds a frame of the video.
@@ -122,8 +183,8 @@ class Reader:
         Raises:
             IndexError: the file has no such frame.
         """
-        if not 0 <= frame < self.header.frames:
-            raise IndexError(f"no frame {frame} in {self.header.frames}")
+        if not 0 <= frame < self.frames:
+            raise IndexError(f"no frame {frame} in {self.frames}")
         segment = bisect_right(self.segments, frame, key=lambda entry: entry.first_frame) - 1
         record = self.segment(segment)
         return segment, bisect_right(record.starts(), frame - record.first_frame) - 1
@@ -143,7 +204,7 @@ class Reader:
         for _ in self.packets():
             pass
 
-    def _open(self) -> None:
+    def _open(self, partial: bool) -> None:
         preamble = self._chunks.read(0, min(PREAMBLE_BYTES, self.size_bytes))
         if not preamble.startswith(SIGNATURE):
             raise InputError(f"'{self.path}' is not an .innv file.", "innvc encode makes one.")
@@ -165,10 +226,30 @@ class Reader:
         self.header = decode_record(payload, HeaderRecord, "HEAD")
         self.header_bytes = chunk.length
         self.header.check_limits(self.limits)
-        self._open_index(chunk.end)
+        try:
+            index, end = self._read_index(chunk.end)
+            if sum(entry.frames for entry in index.segments) != self.header.frames:
+                raise CorruptError("The segments do not add up to the frames of the header.")
+        except CorruptError as error:
+            if not partial:
+                error.hint = "Copy it again; `innvc decode --partial` gives the frames it has."
+                raise
+            self._chunks.stop = self.size_bytes
+            index, end = rebuild_index(self._chunks, chunk.end, self.limits.record_bytes)
+        self._chunks.stop = end
+        self._offsets = [PREAMBLE_BYTES, *index.offsets(), end]
+        self.segments = index.segments
+        self.frames = sum(entry.frames for entry in self.segments)
+        if self.frames > self.header.frames:
+            raise CorruptError("The file has more frames than its header says.")
+        if self.frames < self.header.frames:
+            self.notes.append(
+                f"The file is cut short: {self.frames} of {self.header.frames} frames are there."
+            )
         self._check_gap(PREAMBLE_BYTES)
 
-    def _open_index(self, head_end: int) -> None:
+    def _read_index(self, head_end: int) -> tuple[IndexRecord, int]:
+        """The index, and its offset, where the chunks that it lists end."""
         tail = self.size_bytes - TAIL_BYTES
         if tail < head_end or self._chunks.read(tail, 4) != b"TEND":
             raise CorruptError(f"'{self.path}' is cut short or has bytes after its end.")
@@ -183,13 +264,10 @@ class Reader:
         if chunk.end != tail:
             raise CorruptError("The index does not end where the TEND chunk begins.")
         index = decode_record(payload, IndexRecord, "INDX")
-        self._chunks.stop = offset
-        self._offsets = [PREAMBLE_BYTES, *index.offsets(), offset]
-        if self._offsets[1] < head_end or self._offsets[-2] > offset - CHUNK_OVERHEAD:
+        offsets = index.offsets()
+        if offsets[0] < head_end or offsets[-1] > offset - CHUNK_OVERHEAD:
             raise CorruptError("The index points outside of the file.")
-        self.segments = index.segments
-        if sum(entry.frames for entry in self.segments) != self.header.frames:
-            raise CorruptError("The segments do not add up to the frames of the header.")
+        return index, offset
 
     def _record(self, offset: int, kind: type[R], name: bytes) -> R:
         large = name in (b"PARM", b"PACK")
