@@ -12,14 +12,13 @@ from pathlib import Path
 
 from innvc import __version__
 from innvc.bitstream.header import Limits
-from innvc.bitstream.reader import Reader
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import SECONDS, Checkpoint
 from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
 from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings, measure
-from innvc.errors import UnsupportedError, UsageError, VerificationError
+from innvc.errors import DamageError, UnsupportedError, UsageError, VerificationError
 from innvc.output import OutputFile, check_output, same_file
 from innvc.reader import VideoReader, frame_range
 from innvc.samples import SamplesCrc
@@ -222,6 +221,8 @@ def decode(
     exact: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    partial: bool = False,
+    conceal: bool = False,
     pix_fmt: str | None = None,
     overwrite: bool = False,
     limits: Limits | None = None,
@@ -239,6 +240,10 @@ def decode(
         only: "field" or "latent" decodes this part of the model alone; None is both.
         exact: Synthesis in float64.
         limits: What the file may declare; None is the defaults.
+        partial: Of a file that was cut short decode the frames that are there; `note` is told how
+            many of how many.
+        conceal: Go on past damage, with the field's picture or the nearest frame in place of each
+            lost one; `note` is told which.
         progress: Called with frames done and frames in all.
 
     Returns:
@@ -250,8 +255,16 @@ def decode(
     target = os.fspath(output)
     if target != "-" and same_file(source, target):
         raise UsageError("Output and input are the same file.", "Choose another output.")
-    video = VideoReader(source, device=device, exact=exact, layers=layers, only=only, limits=limits)
-    with video as reader:
+    with VideoReader(
+        source,
+        device=device,
+        exact=exact,
+        layers=layers,
+        only=only,
+        partial=partial,
+        conceal=conceal,
+        limits=limits,
+    ) as reader:
         first, last = frame_range(frames, len(reader))
         if threads is not None:
             from innvc.device import limit_threads
@@ -294,24 +307,32 @@ def verify(
         The number of packets.
 
     Raises:
-        CorruptError: something is damaged, or a symbol differs from the encoder's.
-        VerificationError: samples differ.
+        DamageError: something is damaged; names all frames that are lost.
+        CorruptError: so much of it that no frame can be found.
+        VerificationError: symbols or samples differ from the encoder's.
         UnsupportedError: the file has no checksums of its samples, as after a cut.
     """
-    with Reader(source, limits) as reader:
-        reader.check_all()
-        places = [(s, p) for s, p, _ in reader.packets()]
-        for text in reader.notes:
+    errors: list[DamageError] = []
+    done = 0
+    with VideoReader(source, device="cpu", limits=limits) as video:
+        for text in video.notes:
             if note is not None:
                 note(text)
-    with VideoReader(source, device="cpu", limits=limits) as video:
-        for done, (segment, packet) in enumerate(places, 1):
-            video.check_symbols(segment, packet)
-            if progress is not None:
-                progress(done, len(places))
+        sizes = [len(entry.packet_offsets) for entry in video.segments]
+        for segment, count in enumerate(sizes):
+            for packet in range(count):
+                try:
+                    video.check_symbols(segment, packet)
+                except DamageError as error:
+                    errors.append(error)
+                done += 1
+                if progress is not None:
+                    progress(done, sum(sizes))
+    if errors:
+        raise DamageError(errors[0].damage, [run for error in errors for run in error.frames])
     if pixels:
         _verify_pixels(source, device, limits, progress)
-    return len(places)
+    return done
 
 
 def _verify_pixels(
@@ -346,16 +367,20 @@ def open_video(
     exact: bool = False,
     layers: int | None = None,
     only: str | None = None,
+    partial: bool = False,
+    conceal: bool = False,
     torch_planes: bool = False,
     limits: Limits | None = None,
 ) -> VideoReader:
-    """Opens an .innv file for random access; also `innvc.open`."""
+    """Opens an .innv file for random access; also `innvc.open`. Arguments are VideoReader's."""
     return VideoReader(
         path,
         device=device,
         exact=exact,
         layers=layers,
         only=only,
+        partial=partial,
+        conceal=conceal,
         torch_planes=torch_planes,
         limits=limits,
     )
