@@ -232,7 +232,9 @@ def decode(
     limits = given(options.limits, limit)
     from innvc.bitstream.reader import Reader
 
-    Reader(source, limits).close()  # what is refused is refused before torch is loaded
+    Reader(
+        source, limits, partial=partial
+    ).close()  # what is refused is refused before torch is loaded
     from innvc import api, decoder  # noqa: F401 - loads torch before the clock starts
 
     began = time.monotonic()
