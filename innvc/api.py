@@ -315,9 +315,6 @@ def verify(
     errors: list[DamageError] = []
     done = 0
     with VideoReader(source, device="cpu", limits=limits) as video:
-        for text in video.notes:
-            if note is not None:
-                note(text)
         sizes = [len(entry.packet_offsets) for entry in video.segments]
         for segment, count in enumerate(sizes):
             for packet in range(count):
@@ -328,6 +325,9 @@ def verify(
                 done += 1
                 if progress is not None:
                     progress(done, sum(sizes))
+        for text in video.notes:
+            if note is not None:
+                note(text)
     if errors:
         raise DamageError(errors[0].damage, [run for error in errors for run in error.frames])
     if pixels:
