@@ -17,7 +17,7 @@ from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
 from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings, measure
-from innvc.errors import UsageError
+from innvc.errors import DamageError, UsageError
 from innvc.output import OutputFile, check_output, same_file
 from innvc.reader import VideoReader, frame_range
 from innvc.video.sink import open_sink
@@ -195,6 +195,8 @@ def decode(
     exact: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    partial: bool = False,
+    conceal: bool = False,
     pix_fmt: str | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -210,6 +212,10 @@ def decode(
         layers: Decode only the first layers: a lower quality from fewer bytes.
         only: "field" or "latent" decodes this part of the model alone; None is both.
         exact: Synthesis in float64.
+        partial: Of a file that was cut short decode the frames that are there; `note` is told how
+            many of how many.
+        conceal: Go on past damage, with the field's picture or the nearest frame in place of each
+            lost one; `note` is told which.
         progress: Called with frames done and frames in all.
 
     Returns:
@@ -221,7 +227,15 @@ def decode(
     target = os.fspath(output)
     if target != "-" and same_file(source, target):
         raise UsageError("Output and input are the same file.", "Choose another output.")
-    with VideoReader(source, device=device, exact=exact, layers=layers, only=only) as reader:
+    with VideoReader(
+        source,
+        device=device,
+        exact=exact,
+        layers=layers,
+        only=only,
+        partial=partial,
+        conceal=conceal,
+    ) as reader:
         first, last = frame_range(frames, len(reader))
         if threads is not None:
             from innvc.device import limit_threads
@@ -251,17 +265,27 @@ def verify(
         The number of packets.
 
     Raises:
-        CorruptError: something is damaged, or a symbol differs from the encoder's.
+        DamageError: something is damaged; names all frames that are lost.
+        CorruptError: so much of it that no frame can be found.
+        VerificationError: a symbol differs from the encoder's.
     """
     with Reader(source) as reader:
-        reader.check_all()
-        places = [(s, p) for s, p, _ in reader.packets()]
+        sizes = [len(entry.packet_offsets) for entry in reader.segments]
+    errors: list[DamageError] = []
+    done = 0
     with VideoReader(source, device="cpu") as video:
-        for done, (segment, packet) in enumerate(places, 1):
-            video.check_symbols(segment, packet)
-            if progress is not None:
-                progress(done, len(places))
-    return len(places)
+        for segment, count in enumerate(sizes):
+            for packet in range(count):
+                try:
+                    video.check_symbols(segment, packet)
+                except DamageError as error:
+                    errors.append(error)
+                done += 1
+                if progress is not None:
+                    progress(done, sum(sizes))
+    if errors:
+        raise DamageError(errors[0].damage, [run for error in errors for run in error.frames])
+    return done
 
 
 def open_video(
@@ -271,9 +295,18 @@ def open_video(
     exact: bool = False,
     layers: int | None = None,
     only: str | None = None,
+    partial: bool = False,
+    conceal: bool = False,
     torch_planes: bool = False,
 ) -> VideoReader:
-    """Opens an .innv file for random access; also `innvc.open`."""
+    """Opens an .innv file for random access; also `innvc.open`. Arguments are VideoReader's."""
     return VideoReader(
-        path, device=device, exact=exact, layers=layers, only=only, torch_planes=torch_planes
+        path,
+        device=device,
+        exact=exact,
+        layers=layers,
+        only=only,
+        partial=partial,
+        conceal=conceal,
+        torch_planes=torch_planes,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 
 FIT = "Fit"
-ablation = partial(typer.Option, rich_help_panel="Parts of the method (ablations)")
+ablation = functools.partial(typer.Option, rich_help_panel="Parts of the method (ablations)")
 
 
 @app.command()
@@ -201,6 +201,12 @@ def decode(
     exact: Annotated[
         bool, typer.Option("--exact", help="Synthesis in float64: the same on every machine.")
     ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Of a file cut short, the frames that are there.")
+    ] = False,
+    conceal: Annotated[
+        bool, typer.Option("--conceal", help="Go on past damage; others stand for lost frames.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     pix_fmt: Annotated[str | None, typer.Option(metavar="NAME", help="Convert the output.")] = None,
@@ -222,6 +228,8 @@ def decode(
             exact=exact,
             device=device,
             threads=threads,
+            partial=partial,
+            conceal=conceal,
             pix_fmt=pix_fmt,
             overwrite=overwrite,
             progress=display.update,

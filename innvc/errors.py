@@ -49,14 +49,26 @@ class DamageError(CorruptError):
         frames: Half-open ranges of the frames of the video that cannot be decoded, ascending.
 
     Attributes:
-        frames: The same.
+        frames: The same, those that touch each other as one.
+        damage: The message without the frames.
     """
 
     usual_hint = "Copy it again, or decode the rest of it with --conceal."
 
     def __init__(self, message: str, frames: list[tuple[int, int]]) -> None:
-        super().__init__(f"{message.rstrip('.')}: frames {ranges_text(frames)} are lost.")
-        self.frames = frames
+        self.frames = merged(frames)
+        self.damage = message
+        super().__init__(f"{message.rstrip('.')}: frames {ranges_text(self.frames)} are lost.")
+
+
+def merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Half-open ranges in ascending order, those that overlap or touch as one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1]:
+            first, last = found[-1][0], max(last, found.pop()[1])
+        found.append((first, last))
+    return found
 
 
 def ranges_text(frames: list[tuple[int, int]]) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from innvc.bitstream.header import from_ratio
 from innvc.bitstream.reader import Reader
-from innvc.errors import InnvcError, UsageError
+from innvc.concealment import Concealment
+from innvc.errors import CorruptError, InnvcError, UsageError, ranges_text
 from innvc.video.formats import Frame, VideoInfo, pixel_format
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ class VideoReader(Sequence[Frame]):
         layers: Decode only the first layers of channel groups.
         only: "field" or "latent" decodes this part of the model alone (paper figure 4): the latent
             zero, or the field left out. None is both.
+        partial: Read the frames that are there of a file that was cut short; `len` counts those.
+        conceal: Put others in place of frames that are lost to damage: the field's picture, or the
+            nearest frame; `concealed` names them.
         torch_planes: Frames hold torch tensors (CPU, uint8 or uint16), not numpy arrays.
 
     Raises:
-        InnvcError: the file cannot be read; see `bitstream.reader.Reader`.
+        InnvcError: the file cannot be read; see `bitstream.reader.Reader`. Frames that damage has
+            lost raise a DamageError, without `conceal`; all others are read as if it were whole.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class VideoReader(Sequence[Frame]):
         exact: bool = False,
         layers: int | None = None,
         only: str | None = None,
+        partial: bool = False,
+        conceal: bool = False,
         torch_planes: bool = False,
     ) -> None:
         if layers is not None and layers < 1:
@@ -61,7 +68,7 @@ class VideoReader(Sequence[Frame]):
             raise UsageError(f"Cannot decode only '{only}'.", "Choose field or latent.")
         if only == "field" and layers is not None:
             raise UsageError("The field alone has no layers.", "Leave out --layers or --only.")
-        self._reader = Reader(path)
+        self._reader = Reader(path, partial=partial)
         header = self._reader.header
         if only == "field" and header.model.field is None:
             self._reader.close()
@@ -97,6 +104,16 @@ class VideoReader(Sequence[Frame]):
         self._stop = Event()
         self._end = 0
         self._next: tuple[int, int, Symbols] | None = None
+        self._concealment: Concealment | None = None
+        if conceal:
+            with_field = header.model.field is not None and header.model.field_role != "picture"
+            self._concealment = Concealment(
+                self._decoded,
+                self._field_alone if with_field and only != "latent" else None,
+                self._pts,
+                len(self),
+                self.info,
+            )
 
     @property
     def header(self) -> Any:
@@ -106,7 +123,13 @@ class VideoReader(Sequence[Frame]):
     @property
     def notes(self) -> list[str]:
         """Remarks for the user."""
-        return self._reader.notes
+        lost = ranges_text(self.concealed)
+        return self._reader.notes + ([f"Lost frames were concealed: {lost}."] if lost else [])
+
+    @property
+    def concealed(self) -> list[tuple[int, int]]:
+        """Half-open ranges of the lost frames that were met and concealed so far, ascending."""
+        return list(self._concealment.lost) if self._concealment else []
 
     @property
     def info(self) -> VideoInfo:
@@ -151,7 +174,7 @@ class VideoReader(Sequence[Frame]):
         self.close()
 
     def __len__(self) -> int:
-        return self._reader.header.frames
+        return self._reader.frames
 
     @overload
     def __getitem__(self, index: int) -> Frame: ...
@@ -167,10 +190,7 @@ class VideoReader(Sequence[Frame]):
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        segment, packet = self._reader.find(index)
-        record = self._reader.segment(segment)
-        self._load(segment, packet)
-        frame = self._frames[index - record.first_frame - record.starts()[packet]]
+        frame = self._concealment.frame(index) if self._concealment else self._decoded(index)
         # Copies: the caller may change what it gets, and the frames here are kept.
         planes = [plane.copy() for plane in frame.planes]
         if self._torch_planes:
@@ -178,6 +198,38 @@ class VideoReader(Sequence[Frame]):
 
             planes = [torch.from_numpy(plane) for plane in planes]
         return Frame(planes, frame.pts)
+
+    def _decoded(self, index: int) -> Frame:
+        segment, packet = self._reader.find(index)
+        record = self._reader.segment(segment)
+        try:
+            self._load(segment, packet)
+        except InnvcError:
+            self._next = None  # its symbols may come from those that failed
+            raise
+        return self._frames[index - record.first_frame - record.starts()[packet]]
+
+    def _field_alone(self, index: int) -> Frame:
+        """The field's picture of a frame of a packet that is lost, with its motion if it is there.
+
+        Raises:
+            CorruptError: the segment's parameters are damaged.
+        """
+        segment, packet = self._reader.find(index)
+        decoder, place = self._select(segment), index - self._reader.segment(segment).first_frame
+        if packet != self._packet:
+            try:
+                coded = self._coded(segment, packet)
+                motion, half = decoder.motion(coded.motion, coded.subbands), coded.intra
+            except CorruptError:
+                motion, half = None, False
+            picture = decoder.synthesis(packet, None, motion, half)
+            self._frames, self._packet = decoder.frames(packet, picture.frames), packet
+        return self._frames[place - decoder.starts[packet]]
+
+    def _pts(self, index: int) -> int | None:
+        record = self._reader.segment(self._reader.find(index)[0])
+        return record.pts[index - record.first_frame] if record.pts else None
 
     def __iter__(self) -> Iterator[Frame]:
         return self.read(0, len(self))
@@ -210,7 +262,8 @@ class VideoReader(Sequence[Frame]):
             return
         if self._only == "field":
             coded = self._coded(segment, packet)
-            motion = decoder.motion(coded.motion, coded.subbands)
+            with self._reader.losing(segment, packet):
+                motion = decoder.motion(coded.motion, coded.subbands)
             picture = decoder.synthesis(packet, None, motion, coded.intra)
         else:
             passed, whole = [packet], self._reader.header.model.prediction
@@ -221,7 +274,8 @@ class VideoReader(Sequence[Frame]):
                     self._decode(decoder, segment, number)
                 else:
                     low, before = self._coded(segment, number), self._before(number)
-                    self._last = number, decoder.without_picture(low, before, self._layers, 1)
+                    with self._reader.losing(segment, number):
+                        self._last = number, decoder.without_picture(low, before, self._layers, 1)
             picture = self._decode(decoder, segment, packet)
         self._frames, self._packet = decoder.frames(packet, picture.frames), packet
 
@@ -253,6 +307,13 @@ class VideoReader(Sequence[Frame]):
 
     def _decode(self, decoder: SegmentDecoder, segment: int, packet: int) -> Picture:
         coded, before = self._coded(segment, packet), self._before(packet)
+        with self._reader.losing(segment, packet):
+            return self._picture_of(decoder, segment, coded, before)
+
+    def _picture_of(
+        self, decoder: SegmentDecoder, segment: int, coded: PacketRecord, before: Before | None
+    ) -> Picture:
+        packet = coded.number
         if self._next is not None and self._next[:2] == (segment, packet):
             symbols = self._next[2]
         else:
@@ -304,12 +365,14 @@ class VideoReader(Sequence[Frame]):
     def _open_segment(self, segment: int) -> SegmentDecoder:
         from innvc.decoder import SegmentDecoder
 
-        return SegmentDecoder(*self._parts(segment))
+        with self._reader.losing(segment):
+            return SegmentDecoder(*self._parts(segment))
 
     def _open_picture(self, segment: int) -> PictureDecoder:
         from innvc.picture_decoder import PictureDecoder
 
-        return PictureDecoder(*self._parts(segment))
+        with self._reader.losing(segment):
+            return PictureDecoder(*self._parts(segment))
 
     def _parts(
         self, segment: int
@@ -321,12 +384,21 @@ class VideoReader(Sequence[Frame]):
         return reader.header, record, parameters, select(self._device), self._exact
 
     def check_symbols(self, segment: int, packet: int) -> None:
-        """Decodes all symbols of a packet, whose checksums must match; packets in order."""
+        """Reads a packet and decodes all its symbols, whose checksums must match; in order.
+
+        Raises:
+            DamageError: it is damaged, or what it needs; the error names the frames.
+            VerificationError: symbols differ from the encoder's.
+        """
         if self._reader.header.model.field_role == "picture":
+            self._reader.packet(segment, packet)
             self._load_picture(segment, packet)
             return
-        decoder, record = self._select(segment), self._reader.packet(segment, packet)
-        self._last = packet, decoder.without_picture(record, self._before(packet))
+        decoder, record = self._select(segment), self._coded(segment, packet)
+        if self._reads_before(segment, packet) and self._before(packet) is None:
+            return  # lost with the one before, whose error said so
+        with self._reader.losing(segment, packet):
+            self._last = packet, decoder.without_picture(record, self._before(packet))
 
 
 def frame_range(frames: tuple[int | None, int | None] | None, count: int) -> tuple[int, int]:
