@@ -146,10 +146,8 @@ def encode(
         clip = Clip(video, from_stdin=name == "-")
         job = EncodeJob(clip, lambda_, preset, steps, seconds, gop, keyint, seed, where, switches)
         result = stack.enter_context(OutputFile(target, overwrite))
-        with open(result.path, "wb") as file:
+        with result.writing() as file:
             taken = job.write(Writer(file), progress, stop)
-            file.flush()
-            os.fsync(file.fileno())
         remark(video.notes)
         quality = measure(result.path, clip, device)
         total = result.path.stat().st_size
