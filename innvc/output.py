@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from innvc.errors import InnvcError, OutputExistsError, UsageError
 
@@ -67,6 +70,24 @@ class OutputFile:
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
 
+    @contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """The temporary file, open; its bytes are on the disk when the context ends.
+
+        Raises:
+            InnvcError: it cannot be written, the disk being full for example.
+        """
+        try:
+            with open(self.path, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: OSError) -> InnvcError:
+        return InnvcError(f"'{self._target}' cannot be written: {error.strerror or error}.")
+
     def commit(self) -> None:
         """Gives the file its name and the usual permissions."""
         if os.path.lexists(self._target) and not self._overwrite:
@@ -75,5 +96,8 @@ class OutputFile:
             )
         mask = os.umask(0)
         os.umask(mask)
-        self.path.chmod(0o666 & ~mask)
-        os.replace(self.path, self._target)
+        try:
+            self.path.chmod(0o666 & ~mask)
+            os.replace(self.path, self._target)
+        except OSError as error:
+            raise self._cannot(error) from error

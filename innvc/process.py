@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import typer
 from innvc.errors import INTERRUPTED, InnvcError, LimitError
 from innvc.show import say
 
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NO_MEMORY = ("allocate memory", "CUDA out of memory")  # in torch's RuntimeErrors
 
 
@@ -65,7 +67,9 @@ def main(app: typer.Typer) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not code and not isinstance(error, BrokenPipeError):
+            _failed(error, False)
         code = code or 1
         # What is left in the buffer would fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -109,6 +113,8 @@ def _failed(error: Exception, verbose: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
         error = LimitError("Not enough memory.", "Give fewer frames with --frames.")
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        error = InnvcError(f"The output cannot be written: {error.strerror}.")
     if isinstance(error, InnvcError):
         say(f"innvc: {_line(error.message)}. {error.hint}".rstrip())
         return error.exit_code

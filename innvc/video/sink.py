@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -215,7 +216,8 @@ def open_sink(
     _check_output(path, overwrite)
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]
-    temporary = os.path.join(folder, f".{stem}.{os.getpid()}.tmp{extension}")
+    # Not by the process number: in containers that is often the same as of one that was killed.
+    temporary = os.path.join(folder, f".{stem}.{secrets.token_hex(4)}.tmp{extension}")
     discard = _remove_folder(temporary) if extension == ".png" else _remove(temporary)
     finish = _move(temporary, path)
     try:
