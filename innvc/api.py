@@ -168,15 +168,13 @@ def encode(
         result = stack.enter_context(OutputFile(target, overwrite))
         if resume and not kept.found:
             remark(["There is no checkpoint; the encode begins anew."])
-        with open(result.path, "wb") as file:
+        with result.writing() as file:
             writer = Writer(file)
             taken = job.write(writer, progress, stop, kept)
             file.flush()
             remark(video.notes)
             quality, samples_crc = measure(result.path, clip, device)
             writer.write_samples_crc(samples_crc)
-            file.flush()
-            os.fsync(file.fileno())
         total = result.path.stat().st_size
         result.commit()
     kept.remove()

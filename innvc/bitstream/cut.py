@@ -31,7 +31,11 @@ def cut_file(source: Reader, target: BinaryIO, layers: int) -> int:
         writer.write_parameters(source.parameters(segment))
         for number in range(len(entry.packet_offsets)):
             writer.write_packet(source.packet(segment, number).cut(layers))
-    return writer.finish()
+    writer.finish()
+    known = [entry.samples_crc for entry in source.segments]
+    if layers >= len(source.header.model.layers):  # nothing was cut
+        writer.write_samples_crc(known)
+    return writer.total_bytes
 
 
 def cut_layers(payload: bytes | memoryview, layers: int) -> bytes:

@@ -95,7 +95,7 @@ class Writer:
         offset = self.write_chunk(b"INDX", encode_record(IndexRecord(self._entries)))
         self.write_chunk(b"TEND", struct.pack("<Q", offset))
 
-    def write_samples_crc(self, values: Sequence[int]) -> None:
+    def write_samples_crc(self, values: Sequence[int | None]) -> None:
         """Writes index and end once more, with the CRC-32 of each segment's decoded samples.
 
         They are known when the finished file was decoded; the file must be one that can seek.
