@@ -15,7 +15,7 @@ from innvc.decoder import SegmentDecoder, layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Still, choose_groups, even_groups, key_packets
-from innvc.fit.loop import Objective
+from innvc.fit.objective import Objective
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.fit.schedule import Schedule
 from innvc.metrics import plane_mse

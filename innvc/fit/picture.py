@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from innvc.fit.loop import Schedule
+from innvc.fit.schedule import Schedule
 from innvc.model.field import Window
 from innvc.model.picture import PictureModel, frame_window
 

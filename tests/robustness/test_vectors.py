@@ -68,7 +68,7 @@ def test_vectors_cover_what_they_should():
     for switch in ("motion", "prediction", "step_offsets", "dependent", "post_filter"):
         assert {getattr(model, switch) for model in models} == {True, False}
     for switch in ("energy", "temporal", "grid", "directions", "skip"):
-        assert True in {getattr(model.prior, switch) for model in models}
+        assert any(getattr(model.prior, switch) for model in models)
     assert {any(model.prior.intra) for model in models} == {True, False}
 
 
