@@ -232,9 +232,8 @@ def decode(
     limits = given(options.limits, limit)
     from innvc.bitstream.reader import Reader
 
-    Reader(
-        source, limits, partial=partial
-    ).close()  # what is refused is refused before torch is loaded
+    # What is refused is refused before torch is loaded.
+    Reader(source, limits, partial=partial).close()
     from innvc import api, decoder  # noqa: F401 - loads torch before the clock starts
 
     began = time.monotonic()
