@@ -173,8 +173,8 @@ def encode(
             taken = job.write(writer, progress, stop, kept)
             file.flush()
             remark(video.notes)
-            quality, samples_crc = measure(result.path, clip, device)
-            writer.write_samples_crc(samples_crc)
+            quality, crc = measure(result.path, clip, device)
+            writer.write_samples_crc(crc)
         total = result.path.stat().st_size
         result.commit()
     kept.remove()

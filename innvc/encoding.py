@@ -19,7 +19,7 @@ from innvc.clip import Clip
 from innvc.errors import CorruptError, UsageError, VerificationError
 from innvc.metrics import Quality, QualityMeter, to_json_value
 from innvc.reader import VideoReader
-from innvc.samples import SamplesCrc
+from innvc.samples import samples_crc
 from innvc.video.formats import Frame
 
 if TYPE_CHECKING:
@@ -227,20 +227,20 @@ class EncodeJob:
 def measure(path: Path, clip: Clip, device: str) -> tuple[Quality, list[int]]:
     """Quality of the file as the decoder reads it, and the CRC of each segment's samples.
 
-    Synthesis is in float64, so that the CRCs hold everywhere.
+    The quality is that of `decode`; the CRCs are of synthesis in float64, to hold everywhere.
 
     Raises:
         VerificationError: the file does not decode.
     """
     meter = QualityMeter(clip.info.format, msssim=True)
     try:
-        with VideoReader(path, device=device, exact=True) as reader:
-            crc = SamplesCrc(reader.segments)
+        with VideoReader(path, device=device) as reader:
             for original, decoded in zip(clip, reader, strict=True):
                 meter.update(original.planes, decoded.planes)
-                crc.update(decoded.planes)
+        with VideoReader(path, device=device, exact=True) as reader:
+            crc = samples_crc(reader)
     except CorruptError as error:
         raise VerificationError(
             f"The file that was written does not decode: {error.message}", "Please report it."
         ) from error
-    return meter.result(), crc.values
+    return meter.result(), crc

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from innvc.bitstream.index import SegmentEntry
-from innvc.metrics import Plane
+from innvc.reader import VideoReader
 
 
-class SamplesCrc:
-    """CRC-32 of a video's samples by segment: frame by frame, plane by plane, row by row.
+def samples_crc(
+    video: VideoReader, progress: Callable[[int, int], None] | None = None
+) -> list[int]:
+    """CRC-32 of the samples of each segment: frame by frame, plane by plane, row by row.
 
     Samples of more than 8 bits are 16-bit little-endian integers.
 
-    Attributes:
-        values: One for each segment, of the frames so far.
+    Args:
+        video: With synthesis in float64, for values that hold on every machine.
+        progress: Called with frames done and frames in all.
     """
-
-    def __init__(self, segments: Sequence[SegmentEntry]) -> None:
-        self.values = [0] * len(segments)
-        self._ends = [entry.first_frame + entry.frames for entry in segments]
-        self._segment, self._frame = 0, 0
-
-    def update(self, planes: Sequence[Plane]) -> None:
-        """Adds the next frame."""
-        if self._frame == self._ends[self._segment]:
-            self._segment += 1
-        for plane in planes:
+    ends = [entry.first_frame + entry.frames for entry in video.segments]
+    values, segment = [0] * len(ends), 0
+    for number, frame in enumerate(video):
+        segment += number == ends[segment]
+        for plane in frame.planes:
             data = np.ascontiguousarray(plane, plane.dtype.newbyteorder("<"))
-            self.values[self._segment] = zlib.crc32(data, self.values[self._segment])
-        self._frame += 1
+            values[segment] = zlib.crc32(data, values[segment])
+        if progress is not None:
+            progress(number + 1, len(video))
+    return values

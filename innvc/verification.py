@@ -8,7 +8,7 @@ from collections.abc import Callable
 from innvc.bitstream.header import Limits
 from innvc.errors import DamageError, UnsupportedError, VerificationError
 from innvc.reader import VideoReader
-from innvc.samples import SamplesCrc
+from innvc.samples import samples_crc
 
 
 def verify(
@@ -73,12 +73,8 @@ def _verify_pixels(
             raise UnsupportedError(
                 "The file has no checksums of its samples.", "Leave out --pixels."
             )
-        crc = SamplesCrc(video.segments)
-        for done, frame in enumerate(video, 1):
-            crc.update(frame.planes)
-            if progress is not None:
-                progress(done, len(video))
-    for entry, found in zip(video.segments, crc.values, strict=True):
+        values = samples_crc(video, progress)
+    for entry, found in zip(video.segments, values, strict=True):
         if entry.samples_crc != found:
             last = entry.first_frame + entry.frames - 1
             raise VerificationError(

@@ -41,7 +41,7 @@ def decoded(path: Path, first: int, count: int, lambda_: float) -> tuple[np.ndar
     )
     device = torch.device("cpu")
     encoder = SegmentEncoder(header, frames, 0, EncodeSettings(fit, lambda_), device)
-    record, _ = encoder.fit(lambda progress: None, lambda: False)
+    record = encoder.fit(lambda progress: None, lambda: False)
     decoder = SegmentDecoder(header, encoder.segment, record, device)
     before, parts = None, []
     for packet in encoder.packets(record):

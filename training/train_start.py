@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from innvc.fit.data import Batch, SegmentData
-from innvc.fit.loop import predict
+from innvc.fit.objective import predict
 from innvc.model.contexts import VALUE_LIMIT
 from innvc.model.model import InnvcModel, SampleLayout, step_base_of
 from innvc.model.prior import WEIGHT_BITS, LatentPrior
