@@ -9,6 +9,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 
+import jsonschema
 import numpy as np
 import pytest
 from helpers import DATA, innvc, make_clip, make_frames, psnr, read_frames, write_clip
@@ -28,6 +29,7 @@ from innvc.video.formats import Frame, pixel_format
 from innvc.video.source import open_source
 
 CLIP = DATA / "street_cif.mkv"
+SCHEMA = DATA.parents[1] / "docs" / "schema" / "bench.json"
 FAST = ["--codecs", "x264,ffv1,innvc", "--frames", "0:2", "--psnr", "38:46"]
 OURS = ["--preset", "instant", "--lambdas", "0.05,0.5"]
 
@@ -348,6 +350,7 @@ def test_bench_end_to_end(benched, street):
     for name in pictures:
         check_picture(out / name)
     assert json.loads((out / "results.json").read_text()) == result
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(result)
     points = result["points"]
     assert len((out / "points.jsonl").read_text().splitlines()) == len(points)
     assert len((out / "results.csv").read_text().splitlines()) == len(points) + 1

@@ -59,23 +59,25 @@ def jobs():
         yield f"lambda{lambda_}", {"width": 32, "height": 32, "count": 3}, {"lambda_": lambda_}
 
 
-def main():
+def make(job, sources, targets):
+    """Encodes a vector; gives its file and what `innvc.encode` said."""
     from helpers import make_clip
 
     import innvc
 
+    name, clip, options = job
+    source = make_clip(Path(sources) / f"{name}.mkv", **clip)
+    target = Path(targets) / f"{name}.innv"
+    said = innvc.encode(source, target, **{"preset": "instant", "lambda_": 0.3, **options})
+    return target, said
+
+
+def main():
     for old in FOLDER.glob("*.innv"):
         old.unlink()
-
-    def make(job):
-        name, clip, options = job
-        source = make_clip(Path(folder) / f"{name}.mkv", **clip)
-        target = FOLDER / f"{name}.innv"
-        innvc.encode(source, target, **{"preset": "instant", "lambda_": 0.3, **options})
-        return f"{name}.innv", hashlib.sha256(target.read_bytes()).hexdigest()
-
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = dict(sorted(map(make, jobs())))
+    with tempfile.TemporaryDirectory() as sources:
+        files = sorted(make(job, sources, FOLDER)[0] for job in jobs())
+    manifest = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
