@@ -12,15 +12,16 @@ from pathlib import Path
 
 from innvc import __version__
 from innvc.bitstream.header import Limits
-from innvc.bitstream.writer import Writer
 from innvc.checkpoint import SECONDS, Checkpoint
 from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
-from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings, measure
+from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings
 from innvc.errors import UsageError
 from innvc.output import OutputFile, check_output, same_file
+from innvc.passes import Passes
 from innvc.reader import VideoReader, frame_range
+from innvc.target import lambda_of, target_of
 from innvc.verification import verify
 from innvc.video.sink import open_sink
 from innvc.video.source import open_source
@@ -43,7 +44,11 @@ def encode(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    lambda_: float = 1.0,
+    lambda_: float | None = None,
+    quality: float | None = None,
+    target_psnr: float | None = None,
+    target_bytes: int | None = None,
+    bitrate: float | None = None,
     preset: str = "fast",
     steps: int | None = None,
     seconds: float | None = None,
@@ -84,7 +89,12 @@ def encode(
     Args:
         source: Any video that PyAV reads, .yuv, .y4m, or "-" for y4m on standard input.
         output: The .innv file; it appears whole or not at all.
-        lambda_: Weight of the distortion: 1 is about 48 dB, a factor of ten about ten dB.
+        lambda_: Weight of the distortion: 1 is about 48 dB, a factor of ten about ten dB. It or one
+            of the next four, may be given; else it is 1.
+        quality: 0 to 100, in place of lambda: about 25 to 60 dB, 50 is about 42.
+        target_psnr: PSNR-Y in dB, to be reached within 0.1 dB.
+        target_bytes: Size of the file, of which it shall have 98 to 100 %.
+        bitrate: The same, in bits a second.
         preset: How large a model, how long a fit.
         steps: Steps of the fit, in place of the preset's.
         seconds: Bound on the time of the fit.
@@ -113,12 +123,13 @@ def encode(
         InnvcError: with a sentence, a hint and an exit code.
     """
     began = time.monotonic()
+    lambda_ = _lambda(lambda_, quality, target_psnr, target_bytes, bitrate)
     check_settings(lambda_, steps, seconds, gop, keyint, seed)
-    name, target = os.fspath(source), Path(output)
-    check_output(target, name, overwrite)
+    name, path = os.fspath(source), Path(output)
+    check_output(path, name, overwrite)
     if not checkpoint >= 0:
         raise UsageError(f"Cannot save every {checkpoint:g} seconds.", "Give a time, as in 60s.")
-    kept = Checkpoint(target, checkpoint, resume, overwrite)
+    kept = Checkpoint(path, checkpoint, resume, overwrite)
     from innvc.device import limit_threads, select
     from innvc.presets import PRESETS
     from innvc.switches import Switches
@@ -144,6 +155,10 @@ def encode(
     switches.check()
     if model == "nvrc" and gop is not None:
         raise UsageError("The model nvrc has no groups of frames.", "Leave out --gop or --model.")
+    if model == "nvrc" and (target_psnr, target_bytes, bitrate) != (None, None, None):
+        raise UsageError(
+            "The model nvrc cannot aim at a size or a PSNR.", "Give --lambda or --quality."
+        )
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
     where = select(device)
@@ -164,43 +179,71 @@ def encode(
         )
         remark(video.notes)
         clip = Clip(video, from_stdin=name == "-")
-        job = EncodeJob(clip, lambda_, preset, steps, seconds, gop, keyint, seed, where, switches)
-        result = stack.enter_context(OutputFile(target, overwrite))
+        target = target_of(clip.info, clip.count, target_psnr, target_bytes, bitrate)
+
+        def make(clip: Clip, lambda_: float) -> EncodeJob:
+            return EncodeJob(
+                clip, lambda_, preset, steps, seconds, gop, keyint, seed, where, switches
+            )
+
+        first = make(clip, lambda_)  # refuses what cannot be done
         if resume and not kept.found:
             remark(["There is no checkpoint; the encode begins anew."])
-        with result.writing() as file:
-            writer = Writer(file)
-            taken = job.write(writer, progress, stop, kept)
-            file.flush()
-            remark(video.notes)
-            quality, crc = measure(result.path, clip, device)
-            writer.write_samples_crc(crc)
-        total = result.path.stat().st_size
-        result.commit()
+        passes = Passes(
+            clip,
+            make,
+            lambda: stack.enter_context(OutputFile(path, overwrite)),
+            device,
+            progress or (lambda state: None),
+            stop,
+        )
+        if target is None:
+            made, count = passes.once(first, kept), 1
+        else:
+            made, count = passes.search(target, kept, lambda text: remark([text]))
+        remark(video.notes)
+        made.finish(device, progress or (lambda state: None))
+        total = made.output.path.stat().st_size
+        made.output.commit()
     kept.remove()
-    info, config = clip.info, job.header.model
+    info, job, found = clip.info, made.job, made.quality
     return EncodeResult(
         bytes=total,
         bpp=8 * total / (clip.count * info.width * info.height),
-        psnr_y=quality.psnr_y,
-        psnr_u=quality.psnr_u,
-        psnr_v=quality.psnr_v,
-        psnr_611=quality.psnr_611,
-        msssim_y=quality.msssim_y,
+        psnr_y=found.psnr_y,
+        psnr_u=found.psnr_u,
+        psnr_v=found.psnr_v,
+        psnr_611=found.psnr_611,
+        msssim_y=found.msssim_y,
         width=info.width,
         height=info.height,
         frames=clip.count,
-        steps=taken,
-        steps_per_second=taken / job.fit_seconds if job.fit_seconds else None,
+        steps=made.steps,
+        steps_per_second=made.steps / job.fit_seconds if job.fit_seconds else None,
         seconds=time.monotonic() - began,
-        lambda_=lambda_,
+        lambda_=job.header.lambda_,
         preset=preset,
         device=str(where),
-        model=_summary(config),
+        model=_summary(job.header.model),
         version=__version__,
         interrupted=stop(),
+        target_psnr=target_psnr,
+        target_bytes=None if target is None else target.bytes,
+        passes=count,
         notes=notes,
     )
+
+
+def _lambda(lambda_: float | None, quality: float | None, *targets: float | None) -> float:
+    """The lambda that is given, or with which a search begins."""
+    if sum(value is not None for value in (lambda_, quality, *targets)) > 1:
+        raise UsageError(
+            "More than one says how good the video shall be.",
+            "Give one of --lambda, --quality, --target-psnr, --target-size and --bitrate.",
+        )
+    if quality is not None:
+        return lambda_of(quality)
+    return 1.0 if lambda_ is None else lambda_
 
 
 def _summary(config: ModelConfig) -> str:

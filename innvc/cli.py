@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 
 FIT = "Fit"
+AIM = "Target (found by a sample of the clip and a few passes)"
 ablation = functools.partial(typer.Option, rich_help_panel="Parts of the method (ablations)")
 
 
@@ -47,9 +48,27 @@ def encode(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="Video, .yuv, .y4m or - (y4m).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .innv file.")],
     lambda_: Annotated[
-        float,
-        typer.Option("--lambda", "-l", help="Quality: 1 is about 48 dB, x10 about 10 dB more."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--lambda", "-l", help="1, the default, is about 48 dB; x10 about 10 dB more."
+        ),
+    ] = None,
+    quality: Annotated[
+        float | None, typer.Option(metavar="Q", help="0 to 100: about 25 to 60 dB, 50 is 42.")
+    ] = None,
+    target_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Aim at this PSNR-Y.", rich_help_panel=AIM)
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Aim at a file of 900k, 10M bytes.", rich_help_panel=AIM),
+    ] = None,
+    bitrate: Annotated[
+        str | None,
+        typer.Option(
+            "--bitrate", "-b", metavar="N", help="Aim at 800k, 2.5M bits/s.", rich_help_panel=AIM
+        ),
+    ] = None,
     preset: Annotated[
         str, typer.Option("-p", "--preset", help="instant, fast, medium, compact, slow or paper.")
     ] = "fast",
@@ -152,6 +171,10 @@ def encode(
             source,
             output,
             lambda_=lambda_,
+            quality=quality,
+            target_psnr=target_psnr,
+            target_bytes=given(options.amount, target_size),
+            bitrate=given(options.amount, bitrate),
             preset=preset,
             steps=steps,
             seconds=given(options.seconds, seconds),
@@ -190,9 +213,12 @@ def encode(
     if as_json:
         print(json.dumps(result.to_json()))
     if not quiet:
+        asked = "" if result.target_psnr is None else f" of {result.target_psnr:g}"
+        of = "" if result.target_bytes is None else f" of {result.target_bytes}"
         say(
-            f"{output}: {result.bytes} bytes, {result.bpp:.4f} bpp, PSNR-Y {result.psnr_y:.2f} dB, "
-            f"6:1:1 {result.psnr_611:.2f} dB, {result.seconds:.1f} s"
+            f"{output}: {result.bytes}{of} bytes, {result.bpp:.4f} bpp, "
+            f"PSNR-Y {result.psnr_y:.2f}{asked} dB, 6:1:1 {result.psnr_611:.2f} dB, "
+            f"{result.seconds:.1f} s"
         )
 
 

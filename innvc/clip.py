@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from fractions import Fraction
 
@@ -70,6 +71,25 @@ class Clip:
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._video if self._kept is None else self._kept)
+
+    def sample(self, count: int, run: int) -> Clip:
+        """Some frames as a clip of their own in memory, without time stamps.
+
+        Args:
+            count: How many, at most half of them.
+            run: How many at most follow each other; runs are spread evenly.
+        """
+        runs, run = -(-count // run), min(run, count)
+        wanted = {
+            round((i // run + 0.5) * self.count / runs) - run // 2 + i % run for i in range(count)
+        }
+        result = copy(self)
+        result._kept = [
+            replace(frame, pts=None) for number, frame in enumerate(self) if number in wanted
+        ]
+        result.count = len(result._kept)
+        result.segment_frames = result._segment_frames()
+        return result
 
     def segments(self) -> Iterator[list[Frame]]:
         """The frames of one segment after the other; the total must be what was counted."""

@@ -48,6 +48,19 @@ class EncodeSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """What an encode of a segment decided, for another one with a lambda near to it.
+
+    Attributes:
+        parameters: Coded.
+        motion: Coded, with the frames, of each packet; None has them chosen anew.
+    """
+
+    parameters: ParameterRecord
+    motion: Sequence[tuple[int, bytes]] | None
+
+
 class SegmentEncoder:
     """Fits the model to a segment's frames and codes them.
 
@@ -57,6 +70,8 @@ class SegmentEncoder:
         first_frame: Index of the first in the file.
         settings: How to fit.
         device: Where to fit.
+        known: Decides what would be chosen here; `fit` is for where there is nothing known.
+        report: Is told of "motion" and "code", and how many frames of how many are done.
     """
 
     def __init__(
@@ -66,8 +81,11 @@ class SegmentEncoder:
         first_frame: int,
         settings: EncodeSettings,
         device: torch.device,
+        known: Decisions | None = None,
+        report: Callable[[str, int, int], None] = lambda phase, done, total: None,
     ) -> None:
         reproducible_arithmetic()
+        self._report = report
         self.header = header
         self.settings = settings
         self.device = device
@@ -79,7 +97,10 @@ class SegmentEncoder:
             self._matrices = self.model.backbone.matrices()  # before the fit
         self.packed = self._pack(frames)
         self.fixed = self._transform_is_fixed()
-        self.groups = self._choose_groups()
+        if known is None or known.motion is None:
+            self.groups = self._choose_groups()
+        else:
+            self.groups = self._known_groups(known.motion)
         sizes = [len(group.subbands) for group in self.groups]
         self.segment = SegmentRecord(
             first_frame=first_frame,
@@ -132,12 +153,32 @@ class SegmentEncoder:
 
         longest = settings.gop or header.model.gop
         groups = choose_groups(
-            frames, longest, header.keyint, lifter, latent, split=settings.gop is None
+            frames,
+            longest,
+            header.keyint,
+            lifter,
+            latent,
+            split=settings.gop is None,
+            report=lambda done: self._report("motion", done, len(frames)),
         )
         if header.model.motion:
             return groups
         ends = np.cumsum([len(group.subbands) for group in groups])[:-1].tolist()
         return [Group(lifting.forward(part), b"") for part in self.packed.tensor_split(ends)]
+
+    @torch.no_grad()
+    def _known_groups(self, known: Sequence[tuple[int, bytes]]) -> list[Group]:
+        parts = self.packed.cpu().split([size for size, _ in known])
+        return [
+            Group(lifting.forward(part, self._lifting(coded, len(part))), coded)
+            for part, (_, coded) in zip(parts, known, strict=True)
+        ]
+
+    def _lifting(self, coded: bytes, frames: int) -> lifting.Lifting:
+        """The lifting of a packet by its coded motion."""
+        rows, columns = (n // (CELL // 2) for n in self.packed.shape[2:])
+        found = motion.decode(coded, frames, rows, columns) if coded else None
+        return lifting_of(found, self.model.packed_planes)
 
     def _lifter(self, frames: Tensor) -> Lifter:
         return GroupSearch(frames.cpu(), self._matcher())
@@ -155,14 +196,11 @@ class SegmentEncoder:
         return torch.from_numpy(np.stack(packed)).to(self.device)
 
     def _lifted(self) -> list[Lifted]:
-        model = self.model
         starts, sizes, keys = self.segment.starts(), self.segment.sizes, self.segment.keys
-        rows, columns = (n // (CELL // 2) for n in self.packed.shape[2:])
         packets = []
         for number, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             group = self.groups[number]
-            found = motion.decode(group.motion, size, rows, columns) if group.motion else None
-            lifter = lifting_of(found, model.packed_planes)
+            lifter = self._lifting(group.motion, size)
             gain = float(lifter.gains(group.subbands)[0].flatten()[0])
             last = self.packed[start + size - 1 : start + size]
             low = group.subbands[:1].to(self.device)
@@ -244,7 +282,7 @@ class SegmentEncoder:
         """The parameters with which bits and distortion cost least; keeps their packets."""
         costs = []
         for record in records:
-            coded = list(self._coder.code(record))
+            coded = list(self._code(record))
             size = sum(map(len, (record.side, record.grid, record.weights)))
             size += sum(len(packet.data) for packet, _ in coded)
             costs.append((8 * size + sum(error for _, error in coded), record, coded))
@@ -257,5 +295,9 @@ class SegmentEncoder:
         if self._kept is not None and self._kept[0] is record:
             yield from self._kept[1]
             return
-        for packet, _ in self._coder.code(record):
+        for packet, _ in self._code(record):
             yield packet
+
+    def _code(self, record: ParameterRecord) -> Iterator[tuple[PacketRecord, float]]:
+        total = self.segment.frames
+        return self._coder.code(record, lambda done: self._report("code", done, total))

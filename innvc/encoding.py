@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -25,7 +26,7 @@ from innvc.video.formats import Frame
 if TYPE_CHECKING:
     import torch
 
-    from innvc.encoder import SegmentEncoder
+    from innvc.encoder import Decisions, SegmentEncoder
     from innvc.fit.loop import Progress
     from innvc.picture_encoder import PictureEncoder
     from innvc.switches import Switches
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodeProgress:
-    """Where an encode is: a step of the fit of one segment."""
+    """Where an encode is.
 
+    Attributes:
+        phase: "motion" (how frames are grouped and predicted), "fit" and "code" of one segment;
+            "measure" (quality) and "check" (samples in float64) of all.
+        done, total: Frames, in the fit steps.
+        segment, segments: Which segment of how many.
+        fit: State of the fit after a step.
+    """
+
+    phase: str
+    done: int
+    total: int
     segment: int
     segments: int
-    steps: int  # planned for this segment
-    fit: Progress
+    fit: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,9 @@ class EncodeResult:
     model: str
     version: str
     interrupted: bool = False
+    target_psnr: float | None = None  # what was asked for
+    target_bytes: int | None = None
+    passes: int = 1  # over the whole clip
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
@@ -170,53 +184,79 @@ class EncodeJob:
     def write(
         self,
         writer: Writer,
-        progress: Callable[[EncodeProgress], None] | None,
+        progress: Callable[[EncodeProgress], None],
         stop: Callable[[], bool],
-        checkpoint: Checkpoint,
-    ) -> int:
-        """Fits and writes all segments; returns the steps taken."""
+        checkpoint: Checkpoint | None = None,
+        known: Sequence[Decisions] | None = None,
+    ) -> tuple[int, list[Decisions]]:
+        """Fits and writes all segments.
+
+        Args:
+            known: Of each segment, in place of a fit.
+
+        Returns:
+            The steps taken, and what was decided for each segment.
+        """
+        from innvc.encoder import Decisions
 
         writer.write_header(self.header)
         first = 0
         elapsed: dict[int, float] = {}
         taken: dict[int, int] = {}
+        decided: list[Decisions] = []
         planned, segments = self.settings.fit.steps, self.clip.segment_count
         for number, frames in enumerate(self.clip.segments()):
 
             def report(state: Progress, number: int = number) -> None:
                 elapsed[number], taken[number] = state.elapsed, state.step
                 self.fit_seconds = sum(elapsed.values())
-                if progress is not None:
-                    progress(EncodeProgress(number, segments, planned, state))
+                progress(EncodeProgress("fit", state.step, planned, number, segments, state))
 
-            checkpoint.enter(number, self._settings(first), frames)
-            coded = checkpoint.coded()
-            if coded is None:
-                encoder = self._encoder(frames, first)
-                record = encoder.fit(report, stop, checkpoint)
-                whole = encoder.segment, record, list(encoder.packets(record))
-                if not stop():
-                    checkpoint.keep(taken.get(number, 0), elapsed.get(number, 0.0), *whole)
-            else:
+            def told(phase: str, done: int, total: int, number: int = number) -> None:
+                progress(EncodeProgress(phase, done, total, number, segments))
+
+            coded = None
+            if checkpoint is not None:
+                checkpoint.enter(number, self._settings(first), frames)
+                coded = checkpoint.coded()
+            if coded is not None:
                 elapsed[number], taken[number] = coded.seconds, coded.steps
                 whole = coded.segment, coded.parameters, coded.packets
+            else:
+                given = None if known is None else known[number]
+                encoder = self._encoder(frames, first, given, told)
+                if given is None:
+                    record = encoder.fit(report, stop, checkpoint)
+                else:
+                    record = given.parameters
+                whole = encoder.segment, record, list(encoder.packets(record))
+                if checkpoint is not None and not stop():
+                    checkpoint.keep(taken.get(number, 0), elapsed.get(number, 0.0), *whole)
             segment, record, packets = whole
             writer.begin_segment(segment)
             writer.write_parameters(record)
             for packet in packets:
                 writer.write_packet(packet)
+            motion = [(packet.subbands, packet.motion) for packet in packets]
+            decided.append(Decisions(record, motion))
             first += len(frames)
         writer.finish()
         self.fit_seconds = sum(elapsed.values())
-        return sum(taken.values())
+        return sum(taken.values()), decided
 
-    def _encoder(self, frames: list[Frame], first: int) -> SegmentEncoder | PictureEncoder:
+    def _encoder(
+        self,
+        frames: list[Frame],
+        first: int,
+        known: Decisions | None,
+        report: Callable[[str, int, int], None],
+    ) -> SegmentEncoder | PictureEncoder:
         from innvc.encoder import SegmentEncoder
         from innvc.picture_encoder import PictureEncoder
 
         picture = self.header.model.field_role == "picture"
         kind = PictureEncoder if picture else SegmentEncoder
-        return kind(self.header, frames, first, self.settings, self.device)
+        return kind(self.header, frames, first, self.settings, self.device, known, report)
 
     def _settings(self, first: int) -> bytes:
         """All that decides how the segment from this frame on is coded, beside its frames."""
@@ -224,23 +264,40 @@ class EncodeJob:
         return msgspec.json.encode(parts)
 
 
-def measure(path: Path, clip: Clip, device: str) -> tuple[Quality, list[int]]:
-    """Quality of the file as the decoder reads it, and the CRC of each segment's samples.
-
-    The quality is that of `decode`; the CRCs are of synthesis in float64, to hold everywhere.
+def measure(
+    path: Path, clip: Clip, device: str, report: Callable[[EncodeProgress], None]
+) -> Quality:
+    """Quality of the file as `decode` reads it.
 
     Raises:
         VerificationError: the file does not decode.
     """
     meter = QualityMeter(clip.info.format, msssim=True)
+    with _reading(path, device) as reader:
+        for done, (original, decoded) in enumerate(zip(clip, reader, strict=True), 1):
+            meter.update(original.planes, decoded.planes)
+            report(EncodeProgress("measure", done, clip.count, 0, 1))
+    return meter.result()
+
+
+def checksums(path: Path, device: str, report: Callable[[EncodeProgress], None]) -> list[int]:
+    """The CRC of each segment's samples, of synthesis in float64, to hold everywhere.
+
+    Raises:
+        VerificationError: the file does not decode.
+    """
+    with _reading(path, device, exact=True) as reader:
+        return samples_crc(
+            reader, lambda done, total: report(EncodeProgress("check", done, total, 0, 1))
+        )
+
+
+@contextmanager
+def _reading(path: Path, device: str, exact: bool = False) -> Iterator[VideoReader]:
     try:
-        with VideoReader(path, device=device) as reader:
-            for original, decoded in zip(clip, reader, strict=True):
-                meter.update(original.planes, decoded.planes)
-        with VideoReader(path, device=device, exact=True) as reader:
-            crc = samples_crc(reader)
+        with VideoReader(path, device=device, exact=exact) as reader:
+            yield reader
     except CorruptError as error:
         raise VerificationError(
             f"The file that was written does not decode: {error.message}", "Please report it."
         ) from error
-    return meter.result(), crc

@@ -81,6 +81,15 @@ def seconds(text: str) -> float:
         raise UsageError(f"'{text}' is not a time.", "Write 90s, 10m, 1.5h or 1:30:00.") from None
 
 
+def amount(text: str) -> int:
+    """A number of bytes or bits: "900k", "2.5M", "1G" (powers of 1000), "4Mi" (of 1024)."""
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([kKMG]?)(i?)B?", text)
+    if not match or (match[3] and not match[2]):
+        raise UsageError(f"'{text}' is not an amount.", "Write 900k, 2.5M or 1G.")
+    power = " kMG".index((match[2] or " ").replace("K", "k"))
+    return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
 def size(text: str) -> tuple[int, int]:
     """(width, height) of "1920x1080"."""
     match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)

@@ -71,14 +71,17 @@ class OutputFile:
         self.path.unlink(missing_ok=True)
 
     @contextmanager
-    def writing(self) -> Iterator[BinaryIO]:
+    def writing(self, again: bool = False) -> Iterator[BinaryIO]:
         """The temporary file, open; its bytes are on the disk when the context ends.
+
+        Args:
+            again: It keeps what was written before.
 
         Raises:
             InnvcError: it cannot be written, the disk being full for example.
         """
         try:
-            with open(self.path, "wb") as file:
+            with open(self.path, "r+b" if again else "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

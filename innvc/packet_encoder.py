@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,12 +70,16 @@ class PacketEncoder:
         self.lambda_ = lambda_
         self.device = device
 
-    def code(self, record: ParameterRecord) -> Iterator[tuple[PacketRecord, float]]:
+    def code(
+        self, record: ParameterRecord, report: Callable[[int], None] = lambda done: None
+    ) -> Iterator[tuple[PacketRecord, float]]:
         """The packets, and what the error of each one's latent is worth in bits.
 
         Args:
             record: The coded parameters, which are read as a decoder reads them.
+            report: Is told how many frames are done.
         """
+        frames_done = itertools.count(1)
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low, references = None, None
         for number, start in enumerate(self.segment.starts()):
@@ -102,6 +107,7 @@ class PacketEncoder:
                 offsets=offsets,
                 choose=rounding,
                 choose_block=of_blocks,
+                found=lambda values: report(next(frames_done)),
             )
             low = packet.low
             error = float((weight * (latent - packet.values.to(latent) / 16).square()).sum())

@@ -30,6 +30,7 @@ class PictureEncoder:
         first_frame: Index of the first in the file.
         settings: How to fit.
         device: Where to fit.
+        known, report: Are not used: there is only the fit.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class PictureEncoder:
         first_frame: int,
         settings: EncodeSettings,
         device: torch.device,
+        known: object = None,
+        report: Callable[[str, int, int], None] = lambda phase, done, total: None,
     ) -> None:
         reproducible_arithmetic()
         self.header = header

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from innvc.encoding import EncodeProgress
+    from innvc.fit.loop import Progress
 
 LINE_SECONDS = 10.0  # between lines when stderr is no terminal
 
@@ -67,7 +68,7 @@ class _Display:
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task(description, total=1.0, text=text)
-            self._bar.update(self._task, completed=share, text=text)
+            self._bar.update(self._task, description=description, completed=share, text=text)
         elif last or time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
             say(f"{description} {text}")
@@ -88,12 +89,24 @@ class EncodeDisplay(_Display):
     """Progress of an encode."""
 
     def update(self, state: EncodeProgress) -> None:
-        fit = state.fit
+        segment = "" if state.segments == 1 else f" {state.segment + 1}/{state.segments}"
+        if state.fit is None:
+            text, share = f"{state.done}/{state.total} frames", state.done / state.total
+            self._show(f"encode{segment} {state.phase}", share, text, last=False)
+        else:
+            self._show(
+                f"encode{segment} fit",
+                state.fit.share,
+                self._of_fit(state, state.fit),
+                last=state.fit.share >= 1,
+            )
+
+    def _of_fit(self, state: EncodeProgress, fit: Progress) -> str:
         speed = fit.step / fit.elapsed if fit.elapsed else 0.0
         whole = fit.elapsed / fit.share if fit.share else 0.0  # of one segment's fit
         left = (state.segments - state.segment - fit.share) * whole
         text = (
-            f"step {fit.step}/{state.steps} loss {fit.loss:.4g} bpp {fit.bpp:.4f} "
+            f"step {fit.step}/{state.total} loss {fit.loss:.4g} bpp {fit.bpp:.4f} "
             f"PSNR {fit.psnr_db:.2f} {speed:.1f} steps/s ETA {_clock(left)}"
         )
         if self._bar is None:
@@ -101,9 +114,7 @@ class EncodeDisplay(_Display):
                 f" (latent {fit.latent:.4f} grid {fit.grid:.4f} "
                 f"weights {fit.weights:.4f} side {fit.side:.4f})"
             )
-        segment = "" if state.segments == 1 else f" {state.segment + 1}/{state.segments}"
-        share = (state.segment + fit.share) / state.segments
-        self._show(f"encode{segment}", share, text, last=fit.share >= 1)
+        return text
 
 
 class FrameDisplay(_Display):

@@ -95,11 +95,15 @@ class Writer:
         offset = self.write_chunk(b"INDX", encode_record(IndexRecord(self._entries)))
         self.write_chunk(b"TEND", struct.pack("<Q", offset))
 
-    def write_samples_crc(self, values: Sequence[int | None]) -> None:
+    def write_samples_crc(self, values: Sequence[int | None], file: BinaryIO | None = None) -> None:
         """Writes index and end once more, with the CRC-32 of each segment's decoded samples.
 
         They are known when the finished file was decoded; the file must be one that can seek.
+
+        Args:
+            file: The finished file, where it was closed meanwhile.
         """
+        self._file = file or self._file
         if not self._finished or len(values) != len(self._entries):
             raise ValueError("a finished file takes one CRC for each segment")
         for name, size in self._finished.items():

@@ -64,6 +64,7 @@ def choose_groups(
     lifter: Callable[[Tensor], Lifter],
     latent: Callable[[Tensor], Tensor],
     split: bool = True,
+    report: Callable[[int], None] = lambda done: None,
 ) -> list[Group]:
     """Splits a segment into packets of 1 to `longest` frames.
 
@@ -75,6 +76,7 @@ def choose_groups(
         lifter: Made for each of the longest groups.
         latent: Of subband frames, in quantisation steps.
         split: False keeps the longest groups.
+        report: Is told how many frames are done.
     """
 
     def best(source: Lifter, start: int, size: int) -> tuple[float, list[Group]]:
@@ -91,6 +93,7 @@ def choose_groups(
     groups: list[Group] = []
     for start, size in even_groups(len(frames), longest, keyint):
         groups += best(lifter(frames[start : start + size]), 0, size)[1]
+        report(start + size)
     return groups
 
 

@@ -1,0 +1,162 @@
+"""Encodes until a target is reached: a sample of the clip first, then all of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from innvc.bitstream.writer import Writer
+from innvc.checkpoint import Checkpoint
+from innvc.clip import Clip
+from innvc.encoding import EncodeJob, EncodeProgress, checksums, measure
+from innvc.metrics import Quality
+from innvc.output import OutputFile
+from innvc.target import Search, Target
+
+if TYPE_CHECKING:
+    from innvc.encoder import Decisions
+
+SAMPLE_FRAMES, SAMPLE_SHARE = 16, 4  # at most so many, and one in so many
+SAMPLE_RUN = 8  # frames one after the other
+SAMPLE_STEPS = 100  # of its fit, at most
+SAMPLE_TRIES, TRIES = 4, 5
+MOTION_RATIO = 1.5  # of lambdas up to which motion is used again
+
+Report = Callable[[EncodeProgress], None]
+
+
+class MakeJob(Protocol):
+    """Makes an encode of a clip with a lambda."""
+
+    def __call__(self, clip: Clip, lambda_: float) -> EncodeJob: ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A file that was written and decoded again.
+
+    Attributes:
+        output: The file, not yet under its name.
+        steps: Of the fit.
+        decided: For each segment.
+    """
+
+    job: EncodeJob
+    writer: Writer
+    output: OutputFile
+    bytes: int
+    quality: Quality
+    steps: int
+    decided: Sequence[Decisions]
+
+    def finish(self, device: str, report: Report) -> None:
+        """Writes the checksums of the samples."""
+        found = checksums(self.output.path, device, report)
+        with self.output.writing(again=True) as file:
+            self.writer.write_samples_crc(found, file)
+
+
+class Passes:
+    """Encodes a clip, as often as a target asks for.
+
+    Args:
+        clip: To encode.
+        make: Makes the encodes.
+        output: Makes files for them.
+        device: To measure on.
+        report, stop: As of `api.encode`.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        make: MakeJob,
+        output: Callable[[], OutputFile],
+        device: str,
+        report: Report,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._clip = clip
+        self._make = make
+        self._output = output
+        self._device = device
+        self._report = report
+        self._stop = stop
+
+    def once(
+        self,
+        job: EncodeJob,
+        checkpoint: Checkpoint | None = None,
+        known: Sequence[Decisions] | None = None,
+        output: OutputFile | None = None,
+    ) -> Pass:
+        """Encodes, decodes and measures.
+
+        Args:
+            known: Of each segment, in place of a fit.
+            output: Where to write, in place of a new one.
+        """
+        output = output or self._output()
+        with output.writing() as file:
+            writer = Writer(file)
+            steps, found = job.write(writer, self._report, self._stop, checkpoint, known)
+        quality = measure(output.path, job.clip, self._device, self._report)
+        return Pass(
+            job,
+            writer,
+            output,
+            writer.total_bytes + 4 * job.clip.segment_count,
+            quality,
+            steps,
+            found,
+        )
+
+    def search(
+        self, target: Target, checkpoint: Checkpoint, note: Callable[[str], None]
+    ) -> tuple[Pass, int]:
+        """The pass that came nearest to a target, and how many there were."""
+        start, slope = target.guess, target.slope
+        count = min(SAMPLE_FRAMES, self._clip.count // SAMPLE_SHARE)
+        if count:
+            sample = self._clip.sample(count, SAMPLE_RUN)
+            start, slope = self._of_sample(sample, target.of_part(count / self._clip.count))
+        search, passes = Search(target, start, slope, TRIES), list[Pass]()
+        while (lambda_ := search.lambda_()) is not None and not (passes and self._stop()):
+            note(f"pass {len(passes) + 1}: lambda {lambda_:.4g} for {target}")
+            job = self._make(self._clip, lambda_)
+            if passes:
+                passes.append(self.once(job, known=self._known(passes, lambda_)))
+            else:
+                passes.append(self.once(job, checkpoint))
+            search.add(lambda_, target.value(passes[-1].bytes, passes[-1].quality))
+        if not search.reached:
+            note(f"{target} could not be reached; this is the nearest")
+        return passes[search.best], len(passes)
+
+    @staticmethod
+    def _known(passes: Sequence[Pass], lambda_: float) -> list[Decisions]:
+        """What earlier passes decided: the fit, and motion that suits the lambda."""
+        nearest = min(passes, key=lambda p: abs(math.log(p.job.header.lambda_ / lambda_)))
+        near = abs(math.log(nearest.job.header.lambda_ / lambda_)) < math.log(MOTION_RATIO)
+        return [d if near else replace(d, motion=None) for d in nearest.decided]
+
+    def _of_sample(self, sample: Clip, target: Target) -> tuple[float, float]:
+        """log10 lambda that suits a sample, and how fast the target's value grows there."""
+        search = Search(target, target.guess, target.slope, SAMPLE_TRIES)
+        with TemporaryDirectory() as folder, ExitStack() as stack:
+            while (lambda_ := search.lambda_()) is not None and not self._stop():
+                job = self._make(sample, lambda_)
+                fit = job.settings.fit
+                fit = msgspec.structs.replace(fit, steps=min(fit.steps, SAMPLE_STEPS))
+                job.settings = replace(job.settings, fit=fit, seconds=None)
+                output = stack.enter_context(OutputFile(Path(folder) / "sample.innv", True))
+                made = self.once(job, output=output)
+                search.add(lambda_, target.value(made.bytes, made.quality))
+        return search.next, search.slope
