@@ -219,7 +219,7 @@ def encode(
         height=info.height,
         frames=clip.count,
         steps=made.steps,
-        steps_per_second=made.steps / job.fit_seconds if job.fit_seconds else None,
+        steps_per_second=made.steps / made.fit_seconds if made.fit_seconds else None,
         seconds=time.monotonic() - began,
         lambda_=job.header.lambda_,
         preset=preset,

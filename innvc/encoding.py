@@ -143,7 +143,7 @@ class EncodeJob:
         from innvc import presets
         from innvc.decoder import layout_of
         from innvc.encoder import EncodeSettings
-        from innvc.model.model import finest_step_base, step_base_of
+        from innvc.model.model import even_lambda, finest_step_base, step_base_of
 
         info = clip.info
         self.clip = clip
@@ -158,7 +158,7 @@ class EncodeJob:
         if steps is not None:
             fit = msgspec.structs.replace(fit, steps=steps)
         share = None if seconds is None else seconds / clip.segment_count
-        self.settings = EncodeSettings(fit, lambda_, gop, share, seed)
+        self.settings = EncodeSettings(fit, even_lambda(lambda_, layout), gop, share, seed)
         self.header = HeaderRecord(
             width=info.width,
             height=info.height,

@@ -44,7 +44,7 @@ class Pass:
 
     Attributes:
         output: The file, not yet under its name.
-        steps: Of the fit.
+        steps, fit_seconds: Of the fit, which is the first pass's.
         decided: For each segment.
     """
 
@@ -54,6 +54,7 @@ class Pass:
     bytes: int
     quality: Quality
     steps: int
+    fit_seconds: float
     decided: Sequence[Decisions]
 
     def finish(self, device: str, report: Report) -> None:
@@ -115,6 +116,7 @@ class Passes:
             writer.total_bytes + 4 * job.clip.segment_count,
             quality,
             steps,
+            job.fit_seconds,
             found,
         )
 
@@ -138,7 +140,8 @@ class Passes:
             search.add(lambda_, target.value(passes[-1].bytes, passes[-1].quality))
         if not search.reached:
             note(f"{target} could not be reached; this is the nearest")
-        return passes[search.best], len(passes)
+        first, best = passes[0], passes[search.best]
+        return replace(best, steps=first.steps, fit_seconds=first.fit_seconds), len(passes)
 
     @staticmethod
     def _known(passes: Sequence[Pass], lambda_: float) -> list[Decisions]:

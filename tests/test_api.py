@@ -160,9 +160,14 @@ def segments(tmp_path_factory):
 def test_segments(segments):
     source, encoded, result, seen = segments
     assert result.frames == 43 and result.steps == 6
-    assert [(p.segment, p.segments, p.fit.step) for p in seen] == [
-        (s, 3, step) for s in range(3) for step in (1, 2)
+    assert [(p.segment, p.segments, p.done, p.total) for p in seen if p.fit] == [
+        (s, 3, step, 2) for s in range(3) for step in (1, 2)
     ]
+    for phase, frames in (("motion", (16, 16, 11)), ("code", (16, 16, 11))):
+        last = {p.segment: (p.done, p.total) for p in seen if p.phase == phase}
+        assert last == {i: (n, n) for i, n in enumerate(frames)}
+    for phase in ("measure", "check"):
+        assert [p.done for p in seen if p.phase == phase] == list(range(1, 44))
     original = read_frames(source)
     with innvc.open(encoded) as reader:
         records = [reader._reader.segment(i) for i in range(3)]
@@ -197,7 +202,7 @@ def test_stop_in_segments(segments, tmp_path, monkeypatch):
         tmp_path / "a.innv",
         preset="instant",
         steps=10**6,
-        progress=steps.append,
+        progress=lambda state: steps.append(state) if state.fit else None,
         stop=lambda: len(steps) >= 3,
     )
     assert result.interrupted and result.steps == 3 and result.frames == 43

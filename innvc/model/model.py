@@ -46,14 +46,30 @@ class SampleLayout:
         return 0.5 ** (self.shift_x + self.shift_y) if chroma else 1.0
 
 
+EVEN = 0.2  # octaves of lambda that do as much as 1/16 octave of the step, about
+
+
 def step_base_of(lambda_: float, layout: SampleLayout) -> int:
     """Start of the plane-0 step for a lambda, log2 in 1/16 octave (design section 4).
 
     At high rate d(bits)/d(step) and lambda d(D)/d(step) balance at
     step^2 = 6 n / (w ln 2 lambda) for a plane of n samples a pixel and weight w.
     """
+    return round(_step_base(lambda_, layout))
+
+
+def even_lambda(lambda_: float, layout: SampleLayout) -> float:
+    """The lambda to decide with, so that rate and quality change evenly with the one given.
+
+    Where rounding made the step too coarse, a larger one makes up for it.
+    """
+    exact = _step_base(lambda_, layout)
+    return lambda_ * 2 ** (EVEN * (round(exact) - exact))
+
+
+def _step_base(lambda_: float, layout: SampleLayout) -> float:
     squared = 6 / (layout.weights[0] * math.log(2) * lambda_)
-    return round(STEP_UNIT * 0.5 * math.log2(squared))
+    return STEP_UNIT * 0.5 * math.log2(squared)
 
 
 def finest_step_base(config: ModelConfig, layout: SampleLayout) -> int:
