@@ -71,7 +71,7 @@ def measure(clip: BenchClip, variant: Variant, lambda_: str, options: list[str])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "point.innv"
         run = innvc(
-            *("encode", clip.path, "-o", file, "--json", "--quiet"),
+            *("encode", clip.path, "-o", file, "--no-audio", "--json", "--quiet"),
             *(*arguments, *options, *variant.switches),
         )
     return {key: run.output[key] for key in ("bytes", "bpp", "psnr_y", "psnr_611", "steps")} | {

@@ -17,7 +17,7 @@ from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
 from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings
-from innvc.errors import UsageError
+from innvc.errors import CorruptError, UsageError
 from innvc.output import OutputFile, check_output, same_file
 from innvc.passes import Passes
 from innvc.reader import VideoReader, frame_range
@@ -25,6 +25,7 @@ from innvc.target import lambda_of, target_of
 from innvc.verification import verify
 from innvc.video.sink import open_sink
 from innvc.video.source import open_source
+from innvc.video.streams import StreamsPart
 
 __all__ = [
     "EncodeProgress",
@@ -77,6 +78,7 @@ def encode(
     pix_fmt: str | None = None,
     fps: Fraction | None = None,
     frames: Selection | None = None,
+    audio: bool = True,
     overwrite: bool = False,
     resume: bool = False,
     checkpoint: float = SECONDS,
@@ -110,6 +112,7 @@ def encode(
         threads: Of torch on the CPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
         frames: Half-open range of frames.
+        audio: Copy audio and subtitles of the input into the file, too.
         overwrite: Replace an existing output.
         resume: Go on where an encode of the same input to the same output was cut off. On the CPU,
             with as many threads and without `seconds`, the file is the one it would have been.
@@ -189,10 +192,12 @@ def encode(
         first = make(clip, lambda_)  # refuses what cannot be done
         if resume and not kept.found:
             remark(["There is no checkpoint; the encode begins anew."])
+        streams = clip.streams() if audio else None
         passes = Passes(
             clip,
             make,
             lambda: stack.enter_context(OutputFile(path, overwrite)),
+            streams,
             device,
             progress or (lambda state: None),
             stop,
@@ -265,6 +270,7 @@ def decode(
     partial: bool = False,
     conceal: bool = False,
     pix_fmt: str | None = None,
+    audio: bool = True,
     overwrite: bool = False,
     limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -281,6 +287,7 @@ def decode(
         only: "field" or "latent" decodes this part of the model alone; None is both.
         exact: Synthesis in float64.
         limits: What the file may declare; None is the defaults.
+        audio: Copy audio and subtitles, if the output can hold them.
         partial: Of a file that was cut short decode the frames that are there; `note` is told how
             many of how many.
         conceal: Go on past damage, with the field's picture or the nearest frame in place of each
@@ -311,7 +318,10 @@ def decode(
             from innvc.device import limit_threads
 
             limit_threads(threads)
-        with open_sink(target, reader.info, pix_fmt=pix_fmt, overwrite=overwrite) as sink:
+        streams = _streams(reader, first, last, partial or conceal, note) if audio else None
+        with open_sink(
+            target, reader.info, pix_fmt=pix_fmt, overwrite=overwrite, streams=streams
+        ) as sink:
             origin = None
             for done, frame in enumerate(reader.read(first, last), 1):
                 if frame.pts is not None:
@@ -324,6 +334,28 @@ def decode(
             if note is not None:
                 note(text)
     return last - first
+
+
+def _streams(
+    reader: VideoReader,
+    first: int,
+    last: int,
+    lenient: bool,
+    note: Callable[[str], None] | None,
+) -> StreamsPart | None:
+    """Audio and subtitles beside some frames; where they are damaged `lenient` goes on without."""
+    try:
+        found = reader.streams()
+    except CorruptError as error:
+        if not lenient:
+            raise
+        if note is not None:
+            note(f"audio and subtitles are left out: {error.message}")
+        return None
+    if found is None:
+        return None
+    whole = (first, last) == (0, len(reader))
+    return found, reader.time(first), None if whole else reader.time(last)
 
 
 open_video = VideoReader

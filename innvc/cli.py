@@ -78,6 +78,9 @@ def encode(
     ] = "innvc",
     overwrite: Overwrite = False,
     frames: Frames = None,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Leave out audio and subtitles.")
+    ] = False,
     steps: Annotated[
         int | None, typer.Option(help="Steps of the fit of each segment.", rich_help_panel=FIT)
     ] = None,
@@ -203,6 +206,7 @@ def encode(
             pix_fmt=pix_fmt,
             fps=given(options.rate, fps),
             frames=given(options.frames, frames),
+            audio=not no_audio,
             overwrite=overwrite,
             resume=resume,
             checkpoint=options.seconds(checkpoint),
@@ -230,6 +234,9 @@ def decode(
     ],
     overwrite: Overwrite = False,
     frames: Frames = None,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Leave out audio and subtitles.")
+    ] = False,
     layers: Annotated[
         int | None, typer.Option(help="Decode only the first layers: lower quality.")
     ] = None,
@@ -276,6 +283,7 @@ def decode(
             partial=partial,
             conceal=conceal,
             pix_fmt=pix_fmt,
+            audio=not no_audio,
             overwrite=overwrite,
             limits=limits,
             progress=display.update,

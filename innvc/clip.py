@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from innvc.bitstream.chunks import SIGNATURE
 from innvc.bitstream.header import Limits
+from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InputError, LimitError
 from innvc.video.formats import Frame
 from innvc.video.source import VideoSource
@@ -68,6 +69,10 @@ class Clip:
     def segment_count(self) -> int:
         """How many segments there are."""
         return -(-self.count // self.segment_frames)
+
+    def streams(self) -> StreamsRecord | None:
+        """Audio and subtitles beside the frames, None where there are none."""
+        return self._video.streams()
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._video if self._kept is None else self._kept)

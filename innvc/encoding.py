@@ -14,6 +14,7 @@ import msgspec
 from innvc import __version__
 from innvc.bitstream.chunks import VERSION
 from innvc.bitstream.header import HeaderRecord, to_ratio
+from innvc.bitstream.streams import StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
@@ -188,11 +189,13 @@ class EncodeJob:
         stop: Callable[[], bool],
         checkpoint: Checkpoint | None = None,
         known: Sequence[Decisions] | None = None,
+        streams: StreamsRecord | None = None,
     ) -> tuple[int, list[Decisions]]:
         """Fits and writes all segments.
 
         Args:
             known: Of each segment, in place of a fit.
+            streams: Audio and subtitles.
 
         Returns:
             The steps taken, and what was decided for each segment.
@@ -200,6 +203,8 @@ class EncodeJob:
         from innvc.encoder import Decisions
 
         writer.write_header(self.header)
+        if streams is not None:
+            writer.write_streams(streams)
         first = 0
         elapsed: dict[int, float] = {}
         taken: dict[int, int] = {}

@@ -28,6 +28,8 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
         segments = [reader.segment(i) for i in range(len(reader.segments))]
         version = "{}.{}".format(*reader.version)
         notes = list(reader.notes)
+        found = reader.streams()
+        streams = found.streams if found is not None else []
     spent = statistics(path, limits)
     rate = from_ratio(header.frame_rate)
     sizes = [size for segment in segments for size in segment.sizes]
@@ -60,6 +62,9 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
                 "chroma_location": header.chroma_location,
             },
         },
+        "streams": [
+            " ".join(part for part in (s.kind, s.codec, s.language) if part) for s in streams
+        ],
         "model": {
             "stages": model.stages,
             "packing": model.packing,
@@ -86,6 +91,7 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
         },
         "bytes": {
             "header": spent.header_bytes,
+            "streams": spent.streams_bytes,
             "container": spent.container_bytes,
             "side": spent.side_bytes,
             "grid": spent.grid_bytes,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from innvc.bitstream.streams import StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
@@ -71,6 +72,7 @@ class Passes:
         clip: To encode.
         make: Makes the encodes.
         output: Makes files for them.
+        streams: Audio and subtitles, which the files hold, too.
         device: To measure on.
         report, stop: As of `api.encode`.
     """
@@ -80,10 +82,12 @@ class Passes:
         clip: Clip,
         make: MakeJob,
         output: Callable[[], OutputFile],
+        streams: StreamsRecord | None,
         device: str,
         report: Report,
         stop: Callable[[], bool],
     ) -> None:
+        self._streams = streams
         self._clip = clip
         self._make = make
         self._output = output
@@ -107,7 +111,8 @@ class Passes:
         output = output or self._output()
         with output.writing() as file:
             writer = Writer(file)
-            steps, found = job.write(writer, self._report, self._stop, checkpoint, known)
+            streams = self._streams if job.clip is self._clip else None  # not of the sample
+            steps, found = job.write(writer, self._report, self._stop, checkpoint, known, streams)
         quality = measure(output.path, job.clip, self._device, self._report)
         return Pass(
             job,
@@ -128,7 +133,9 @@ class Passes:
         count = min(SAMPLE_FRAMES, self._clip.count // SAMPLE_SHARE)
         if count:
             sample = self._clip.sample(count, SAMPLE_RUN)
-            start, slope = self._of_sample(sample, target.of_part(count / self._clip.count))
+            fixed = len(self._streams.data) if self._streams is not None else 0
+            part = target.of_part(count / self._clip.count, fixed)
+            start, slope = self._of_sample(sample, part)
         search, passes = Search(target, start, slope, TRIES), list[Pass]()
         while (lambda_ := search.lambda_()) is not None and not (passes and self._stop()):
             note(f"pass {len(passes) + 1}: lambda {lambda_:.4g} for {target}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,9 +15,11 @@ from innvc.concealment import Concealment
 from innvc.errors import UsageError, ranges_text
 from innvc.packets import PacketDecoder
 from innvc.video.formats import Frame, VideoInfo, pixel_format
+from innvc.video.timing import DEFAULT_FRAME_RATE
 
 if TYPE_CHECKING:
     from innvc.bitstream.index import SegmentEntry
+    from innvc.bitstream.streams import StreamsRecord
 
 
 class VideoReader(Sequence[Frame]):
@@ -132,6 +135,25 @@ class VideoReader(Sequence[Frame]):
             sample_aspect=from_ratio(h.sample_aspect),
             rotation=h.rotation,
         )
+
+    def streams(self) -> StreamsRecord | None:
+        """Audio and subtitles, None where there are none.
+
+        Raises:
+            CorruptError: they are damaged.
+        """
+        return self._reader.streams()
+
+    def time(self, index: int) -> Fraction:
+        """When a frame is shown, in seconds from the first one; the index may be len(self)."""
+        info = self.info
+        if info.time_base is not None:
+            last = min(index, len(self) - 1)
+            origin, pts = self._pts(0), self._pts(last)
+            if origin is not None and pts is not None:
+                step = 1 / info.frame_rate if info.frame_rate else Fraction(0)
+                return (pts - origin) * info.time_base + (index - last) * step
+        return index / (info.frame_rate or DEFAULT_FRAME_RATE)
 
     def close(self) -> None:
         """Closes the file."""

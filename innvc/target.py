@@ -63,9 +63,11 @@ class Target:
         """log10 lambda to begin with, where nothing is known of the clip."""
         return 0.0 if self.psnr_y is None else (self.psnr_y - 48) / 10
 
-    def of_part(self, share: float) -> Target:
-        """The target for a part of the frames."""
-        return self if self.bytes is None else Target(bytes=max(1, round(self.bytes * share)))
+    def of_part(self, share: float, fixed: int) -> Target:
+        """The target for a part of the frames, without `fixed` bytes of the file."""
+        if self.bytes is None:
+            return self
+        return Target(bytes=max(1, round((self.bytes - fixed) * share)))
 
     def __str__(self) -> str:
         return f"{self.psnr_y:g} dB" if self.bytes is None else f"{self.bytes} bytes"

@@ -34,7 +34,7 @@ def verify(
 
     Raises:
         DamageError: something is damaged; names all frames that are lost.
-        CorruptError: so much of it that no frame can be found.
+        CorruptError: so much of it that no frame can be found, or audio and subtitles are damaged.
         VerificationError: symbols or samples differ from the encoder's.
         UnsupportedError: the file has no checksums of its samples, as after a cut.
     """
@@ -54,6 +54,8 @@ def verify(
         for text in video.notes:
             if note is not None:
                 note(text)
+        if not errors:
+            video.streams()
     if errors:
         raise DamageError(errors[0].damage, [run for error in errors for run in error.frames])
     if pixels:

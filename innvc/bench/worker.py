@@ -91,8 +91,8 @@ def measure_innvc(job: Row, folder: Path) -> Row:
     copy = folder / ("point.mkv" if info.format.family == "rgb" else "point.y4m")
     selection = f"{job['first']}:{job['first'] + job['count']}"
     threads = ["--threads", str(job["threads"])]
-    encode = innvc("encode", job["path"], "-o", file, "--frames", selection, *job["arguments"],
-                   *threads, "--json")  # fmt: skip
+    encode = innvc("encode", job["path"], "-o", file, "--no-audio", "--frames", selection,
+                   *job["arguments"], *threads, "--json")  # fmt: skip
     decode = innvc("decode", file, "-o", copy, *job["decode_arguments"], *threads, "--json")
     decoded = [frame.planes for frame in read_frames(copy)[1]]
     if len(decoded) != len(frames):

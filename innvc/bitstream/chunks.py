@@ -13,13 +13,18 @@ from typing import BinaryIO, NamedTuple
 from innvc.errors import CorruptError, LimitError
 
 SIGNATURE = b"\x89INNV\r\n\x1a"
-VERSION = (0, 12)
+VERSION = (0, 13)
 PREAMBLE_BYTES = len(SIGNATURE) + 2
 CHUNK_OVERHEAD = 12  # id, length, CRC-32
 TAIL_BYTES = CHUNK_OVERHEAD + 8  # the TEND chunk
 CRITICAL = (b"HEAD", b"SEGM", b"PARM", b"PACK", b"INDX", b"TEND")
 PIECE_BYTES = 1 << 20
-_LIMITS = {b"HEAD": "header-bytes", b"PARM": "chunk-bytes", b"PACK": "chunk-bytes"}
+_LIMITS = {
+    b"HEAD": "header-bytes",
+    b"PARM": "chunk-bytes",
+    b"PACK": "chunk-bytes",
+    b"strm": "chunk-bytes",
+}
 
 
 def is_name(name: bytes) -> bool:

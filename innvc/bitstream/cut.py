@@ -13,7 +13,7 @@ from innvc.bitstream.writer import Writer
 def cut_file(source: Reader, target: BinaryIO, layers: int) -> int:
     """Copies a file with the first ``layers`` layers of each packet, without coding anything again.
 
-    Unknown ancillary chunks are not copied.
+    Audio and subtitles are copied, unknown ancillary chunks are not.
 
     Returns:
         The size of the new file in bytes.
@@ -26,6 +26,9 @@ def cut_file(source: Reader, target: BinaryIO, layers: int) -> int:
         raise ValueError(f"cannot keep {layers} layers")
     writer = Writer(target)
     writer.write_header(source.header)
+    streams = source.streams()
+    if streams is not None:
+        writer.write_streams(streams)
     for segment, entry in enumerate(source.segments):
         writer.begin_segment(source.segment(segment))
         writer.write_parameters(source.parameters(segment))

@@ -24,6 +24,8 @@ from innvc.bitstream.header import HeaderRecord, Limits
 from innvc.bitstream.index import IndexRecord
 from innvc.bitstream.record import R, decode_record
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.streams import NAME as STREAMS
+from innvc.bitstream.streams import StreamsRecord
 from innvc.bitstream.walk import rebuild_index
 from innvc.errors import CorruptError, DamageError, InputError, UnsupportedError
 
@@ -64,6 +66,7 @@ class Reader:
         self.limits = limits or Limits()
         self.notes: list[str] = []
         self._records: dict[int, SegmentRecord] = {}
+        self._streams: int | None = None  # where they are
         try:
             self._file = open(self.path, "rb")  # noqa: SIM115 - closed by close()
         except OSError as error:
@@ -177,6 +180,26 @@ class Reader:
         except CorruptError:
             return True
 
+    @property
+    def streams_bytes(self) -> int:
+        """The size of the payload with audio and subtitles."""
+        return 0 if self._streams is None else self._chunks.head(self._streams).length
+
+    def streams(self) -> StreamsRecord | None:
+        """Audio and subtitles, None where there are none.
+
+        Raises:
+            CorruptError: they are damaged.
+        """
+        if self._streams is None:
+            return None
+        try:
+            _, payload = self._chunks.chunk(self._streams, STREAMS, self.limits.chunk_bytes)
+            return decode_record(payload, StreamsRecord, STREAMS.decode())
+        except CorruptError as error:
+            error.hint = "`innvc decode --no-audio` leaves audio and subtitles out."
+            raise
+
     def find(self, frame: int) -> tuple[int, int]:
         """The (segment, packet) that holds a frame of the video.
 
@@ -203,6 +226,7 @@ class Reader:
             self.parameters(segment)
         for _ in self.packets():
             pass
+        self.streams()
 
     def _open(self, partial: bool) -> None:
         preamble = self._chunks.read(0, min(PREAMBLE_BYTES, self.size_bytes))
@@ -282,6 +306,11 @@ class Reader:
         following = self._offsets[bisect_right(self._offsets, offset)]
         while position < following:
             chunk = self._chunks.head(position)
+            if (chunk.name, offset, self._streams) == (STREAMS, PREAMBLE_BYTES, None):
+                self._streams = position  # checked when it is read
+            if position == self._streams:
+                position = chunk.end
+                continue
             name = chunk.name.decode()
             self._chunks.check_crc(chunk)
             if chunk.name in CRITICAL:

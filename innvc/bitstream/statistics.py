@@ -21,6 +21,7 @@ class Statistics:
     total_bytes: int
     header_bytes: int = 0
     container_bytes: int = 0  # signature, chunk framing, segment records, layer lengths, index
+    streams_bytes: int = 0  # audio and subtitles
     motion_bytes: int = 0
     filter_bytes: int = 0  # gains of the post-filter
     side_bytes: int = 0
@@ -51,6 +52,7 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
         model = reader.header.model
         result = Statistics(reader.size_bytes)
         result.header_bytes = reader.header_bytes
+        result.streams_bytes = reader.streams_bytes
         result.latent = [[0] * len(low_counts(model.gop)) for _ in model.layers]
         for segment in range(len(reader.segments)):
             parameters = reader.parameters(segment)
@@ -66,6 +68,6 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
                 for layer, size in enumerate(row):
                     result.latent[layer][level] += size
     known = result.header_bytes + result.side_bytes + result.grid_bytes + result.weights_bytes
-    known += result.motion_bytes + result.filter_bytes
+    known += result.motion_bytes + result.filter_bytes + result.streams_bytes
     result.container_bytes = result.total_bytes - known - result.latent_bytes
     return result

@@ -14,6 +14,8 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.index import IndexRecord, SegmentEntry
 from innvc.bitstream.record import encode_record
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
+from innvc.bitstream.streams import NAME as STREAMS
+from innvc.bitstream.streams import StreamsRecord
 
 
 class Writer:
@@ -23,11 +25,14 @@ class Writer:
     write_packet calls, then finish. Another order is a ValueError, and so is an invalid record.
 
     Attributes:
-        counts: Bytes written so far by kind: header, container, side, grid, weights, latent.
+        counts: Bytes written so far by kind: header, container, streams, side, grid, weights,
+            latent.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.counts = dict.fromkeys(("header", "container", "side", "grid", "weights", "latent"), 0)
+        self.counts = dict.fromkeys(
+            ("header", "container", "streams", "side", "grid", "weights", "latent"), 0
+        )
         self._file = file
         self._header: HeaderRecord | None = None
         self._segment: SegmentRecord | None = None
@@ -51,6 +56,13 @@ class Writer:
         self.counts["container"] += len(preamble)
         self.write_chunk(b"HEAD", payload, crc=zlib.crc32(preamble), header=len(payload))
         self._header = header
+
+    def write_streams(self, streams: StreamsRecord) -> None:
+        """Writes the strm chunk, which follows the header."""
+        if self._header is None or self._segment is not None or self._entries:
+            raise ValueError("audio and subtitles must follow the header")
+        payload = encode_record(streams)
+        self.write_chunk(STREAMS, payload, streams=len(payload))
 
     def begin_segment(self, segment: SegmentRecord) -> None:
         """Writes the SEGM chunk of the next run of frames."""

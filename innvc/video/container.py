@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import av
 
+from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InnvcError, InputError, UnsupportedError
 from innvc.video.convert import Converter
 from innvc.video.ffv1 import SliceCheck
@@ -18,6 +19,7 @@ from innvc.video.formats import PIXEL_FORMATS, Frame, VideoInfo, pixel_format
 from innvc.video.layouts import LAYOUTS, frame_to_planes, narrow_planes, shifts_from_16_bits
 from innvc.video.matroska import chroma_location, missing_bytes
 from innvc.video.place import find_place
+from innvc.video.streams import copy_out
 from innvc.video.timing import (
     DEFAULT_FRAME_RATE,
     constant_rate,
@@ -186,8 +188,6 @@ class ContainerReader:
             info = self._converter.info
         self.info = self._timed(info, stream, fps)
         self.has_audio = bool(container.streams.audio)
-        if self.has_audio:
-            self.notes.append("audio is not coded in this version")
         if len(container.streams.video) > 1:
             self.notes.append(f"only the first of {len(container.streams.video)} video streams")
         if first.interlaced_frame:
@@ -214,7 +214,8 @@ class ContainerReader:
 
     def _timed(self, info: VideoInfo, stream: av.VideoStream, fps: Fraction | None) -> VideoInfo:
         images, pts = self._place.images, self._pts
-        time_base = fraction(stream.time_base)
+        self._time_base = time_base = fraction(stream.time_base)
+        self._new_rate = False
         self.frame_count = images or (len(pts) if pts else None)
         if images:
             if not fps:
@@ -228,6 +229,7 @@ class ContainerReader:
             if fps != rate:
                 was = rate or fraction(stream.average_rate)
                 self.notes.append(f"frame rate {fps} as given, where the file says {was}")
+                self._new_rate = True
             return replace(info, frame_rate=fps)
         if rate:
             return replace(info, frame_rate=rate)
@@ -255,6 +257,20 @@ class ContainerReader:
                     yield self._frame(picture, index)
                 index += 1
         self._check_count(index)
+
+    def streams(self, start: int, stop: int | None) -> StreamsRecord | None:
+        """Audio and subtitles beside some frames, None where there are none."""
+        pts, base = self._pts, self.info.time_base or self._time_base
+        if self._place.images or not pts or base is None:
+            return None
+        if self._new_rate:
+            if self.has_audio:
+                self.notes.append("audio is left out: it does not follow the given frame rate")
+            return None
+        whole = start == 0 and (stop is None or stop >= len(pts))
+        end = pts[stop] if stop is not None and stop < len(pts) else 2 * pts[-1] - pts[-2:][0]
+        with reading(self._name), self._open() as (container, _):
+            return copy_out(container, pts[start] * base, None if whole else end * base, self.notes)
 
     def _frame(self, picture: av.VideoFrame, index: int) -> Frame:
         pts = picture.pts if self.info.time_base else None

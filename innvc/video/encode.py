@@ -10,6 +10,7 @@ import av
 from innvc.video.formats import Frame, PixelFormat, VideoInfo, pixel_format
 from innvc.video.layouts import planes_to_frame
 from innvc.video.matroska import HELD_LOCATIONS, write_sample_aspect
+from innvc.video.streams import StreamCopier, StreamsPart
 from innvc.video.timing import DEFAULT_FRAME_RATE
 
 _LOCATION_NAMES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -69,9 +70,12 @@ class ContainerWriter:
         path: where to write.
         info: of the frames; its format must be the encoding's.
         encoding: how to code them.
+        streams: audio and subtitles to copy, and the times in the video of what is written.
     """
 
-    def __init__(self, path: str, info: VideoInfo, encoding: Encoding) -> None:
+    def __init__(
+        self, path: str, info: VideoInfo, encoding: Encoding, streams: StreamsPart | None = None
+    ) -> None:
         self.lossless = encoding.lossless
         self.notes = [] if encoding.lossless else [f"{encoding.codec} is lossy: for viewing only"]
         self._path = path
@@ -85,6 +89,10 @@ class ContainerWriter:
         options = {"write_crc32": "0"} if self._matroska else {}
         self._container = av.open(path, "w", options=options)
         self._stream = self._add_stream(encoding)
+        self._copier = None
+        if streams is not None:
+            record, first, last = streams
+            self._copier = StreamCopier(record, self._container, first, last, self.notes)
         if info.time_base and self._matroska and (info.time_base / _MILLISECOND).denominator > 1:
             self.notes.append("timestamps are rounded to milliseconds by the container")
 
@@ -129,10 +137,15 @@ class ContainerWriter:
         picture.time_base = self._time_base
         picture.duration = max(1, round(step))
         self._count += 1
+        if self._copier is not None:
+            self._copier.write(picture.pts * self._time_base)
         self._container.mux(self._stream.encode(picture))
 
     def close(self) -> None:
         self._container.mux(self._stream.encode())
+        if self._copier is not None:
+            self._copier.write(None)
+            self._copier.close()
         self._container.close()
         aspect = self._info.sample_aspect
         if aspect and self._matroska:

@@ -21,6 +21,7 @@ from innvc.video.formats import Frame, PixelFormat, VideoInfo, pixel_format
 from innvc.video.images import ImageWriter, image_format
 from innvc.video.layouts import frame_to_planes, planes_to_frame
 from innvc.video.raw import RawWriter
+from innvc.video.streams import StreamsPart
 from innvc.video.y4m import Y4mWriter, format_tag
 
 _LOSSY = (".mp4", ".mov", ".webm")
@@ -178,6 +179,7 @@ def open_sink(
     *,
     pix_fmt: str | None = None,
     overwrite: bool = False,
+    streams: StreamsPart | None = None,
 ) -> VideoSink:
     """Opens a video for writing.
 
@@ -189,6 +191,7 @@ def open_sink(
         info: of the frames that will be written.
         pix_fmt: convert the frames to this native format before writing.
         overwrite: replace what exists.
+        streams: audio and subtitles, for files that can hold them.
 
     Raises:
         UsageError: the extension is not known, or the folder does not exist.
@@ -231,10 +234,13 @@ def open_sink(
             elif extension == ".y4m":
                 writer = Y4mWriter(open(temporary, "wb"), written)
             else:
-                writer = ContainerWriter(temporary, written, encoding)
+                writer = ContainerWriter(temporary, written, encoding, streams)
+                streams = None
     except BaseException:
         discard()
         raise
+    if streams is not None:
+        writer.notes.append(f"audio and subtitles are left out: {extension} holds pictures only")
     return VideoSink(name, info, writer, converter, finish, discard)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Protocol
 
+from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InputError, UsageError
 from innvc.video.container import ContainerReader, reading
 from innvc.video.convert import Converter
@@ -90,6 +91,12 @@ class VideoSource:
             raise InputError(f"{self._name} has no frames.")
         if not count or (self._stop is not None and count < self._stop - self._start):
             self._check_selection(self._start + count)
+
+    def streams(self) -> StreamsRecord | None:
+        """Audio and subtitles beside the selected frames, None where there are none."""
+        if not isinstance(self._reader, ContainerReader):
+            return None
+        return self._reader.streams(self._start, self._stop)
 
     def _converted(self, frame: Frame) -> Frame:
         if self._converter is None:
