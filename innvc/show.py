@@ -149,7 +149,8 @@ def print_info(facts: dict[str, Any]) -> None:
     """The report of `innvc info`, on stdout."""
     for section, values in facts.items():
         if not isinstance(values, dict):
-            print(f"{section}: {values}")
+            if values:
+                print(f"{section}: {'; '.join(values)}")
             continue
         print(f"{section}:")
         for key, value in values.items():

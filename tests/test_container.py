@@ -31,6 +31,7 @@ from innvc.bitstream.reader import Reader
 from innvc.bitstream.record import decode_record, encode_record
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.bitstream.statistics import statistics
+from innvc.bitstream.streams import StreamRecord, StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import CorruptError, InnvcError, InputError, LimitError, UnsupportedError
@@ -339,6 +340,7 @@ def test_writer_counts_agree_with_statistics(save):
     stream = io.BytesIO()
     writer = Writer(stream)
     writer.write_header(HEADER)
+    writer.write_streams(StreamsRecord([StreamRecord("audio", "aac", "")], 0, "mov", b"12345"))
     for segment in SEGMENTS:
         writer.begin_segment(segment)
         writer.write_parameters(ParameterRecord(b"1", b"22", b"333"))
@@ -349,6 +351,7 @@ def test_writer_counts_agree_with_statistics(save):
     assert writer.counts == {
         "header": result.header_bytes,
         "container": result.container_bytes,
+        "streams": result.streams_bytes,
         "side": 2,
         "grid": 4,
         "weights": 6,
@@ -491,6 +494,6 @@ def test_format_document_lists_the_fields():
     for block in text.split("| field | type | content |\n|---|---|---|\n")[1:]:
         rows = itertools.takewhile(lambda line: line.startswith("|"), block.splitlines())
         tables.append([row.split("|")[1].strip() for row in rows])
-    records = [HeaderRecord, ModelConfig, FieldConfig, PriorConfig, SegmentRecord]
-    records += [ParameterRecord, PacketRecord, IndexRecord, SegmentEntry]
+    records = [HeaderRecord, ModelConfig, FieldConfig, PriorConfig, StreamsRecord, StreamRecord]
+    records += [SegmentRecord, ParameterRecord, PacketRecord, IndexRecord, SegmentEntry]
     assert tables == [list(record.__struct_fields__) for record in records]

@@ -2,13 +2,15 @@
 
 import json
 import math
+from fractions import Fraction
 
 import pytest
 from helpers import QUICK_OPTIONS, make_clip
 
 import innvc
 from innvc.errors import UsageError
-from innvc.target import LAMBDAS, Search, Target, lambda_of
+from innvc.target import LAMBDAS, Search, Target, lambda_of, target_of
+from innvc.video.formats import VideoInfo, pixel_format
 
 
 def tried(target, start, most, curve):
@@ -51,6 +53,16 @@ def test_infinite_psnr():
     assert not found.reached or found.tries[found.best][1] < 60
 
 
+def test_a_bit_rate_is_a_size():
+    info = VideoInfo(96, 80, pixel_format("yuv420p"), Fraction(25))
+    assert target_of(info, 12, None, None, 150_000) == Target(bytes=9000)
+    assert target_of(info, 12, None, 7, None) == Target(bytes=7)
+    assert target_of(info, 12, None, None, None) is None
+    for psnr, size, rate in ((None, None, 1.0), (9.0, None, None), (None, 0, None)):
+        with pytest.raises(UsageError):
+            target_of(info, 12, psnr, size, rate)
+
+
 def test_quality():
     lambdas = [lambda_of(q) for q in range(101)]
     assert lambdas == sorted(lambdas) and LAMBDAS[0] < lambdas[0] < lambdas[-1] < LAMBDAS[1]
@@ -70,7 +82,6 @@ def source(tmp_path_factory):
     [
         (["--target-psnr", "38"], None, None),
         (["--target-size", "9k"], 8820, 9000),
-        (["--bitrate", "0.15M"], 8820, 9000),  # 12 frames at 25 a second
     ],
 )
 def test_targets_are_reached(source, tmp_path, call, options, low, high):
