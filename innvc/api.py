@@ -92,7 +92,7 @@ def encode(
         source: Any video that PyAV reads, .yuv, .y4m, or "-" for y4m on standard input.
         output: The .innv file; it appears whole or not at all.
         lambda_: Weight of the distortion: 1 is about 48 dB, a factor of ten about ten dB. It or one
-            of the next four, may be given; else it is 1.
+            of the next four may be given; else it is 1.
         quality: 0 to 100, in place of lambda: about 25 to 60 dB, 50 is about 42.
         target_psnr: PSNR-Y in dB, to be reached within 0.1 dB.
         target_bytes: Size of the file, of which it shall have 98 to 100 %.
@@ -193,13 +193,14 @@ def encode(
         if resume and not kept.found:
             remark(["There is no checkpoint; the encode begins anew."])
         streams = clip.streams() if audio else None
+        report = progress or (lambda state: None)
         passes = Passes(
             clip,
             make,
             lambda: stack.enter_context(OutputFile(path, overwrite)),
             streams,
             device,
-            progress or (lambda state: None),
+            report,
             stop,
         )
         if target is None:
@@ -207,7 +208,7 @@ def encode(
         else:
             made, count = passes.search(target, kept, lambda text: remark([text]))
         remark(video.notes)
-        made.finish(device, progress or (lambda state: None))
+        made.finish(device, report)
         total = made.output.path.stat().st_size
         made.output.commit()
     kept.remove()

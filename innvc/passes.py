@@ -118,7 +118,7 @@ class Passes:
             job,
             writer,
             output,
-            writer.total_bytes + 4 * job.clip.segment_count,
+            writer.total_bytes + 4 * job.clip.segment_count,  # the checksums of `finish`
             quality,
             steps,
             job.fit_seconds,
