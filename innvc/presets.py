@@ -241,6 +241,7 @@ def _paper(clip: Clip) -> tuple[ModelConfig, FitConfig]:
         steps=360 * clip.frames,
         learn=("prior", "step", "backbone", "field"),
         mask=(0.4, 0.8),
+        batch_frames=9,  # of 480x480: a frame of 1080p
         crop=480,
         parameter_every=8,
         learn_steps=True,

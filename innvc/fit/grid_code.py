@@ -78,7 +78,7 @@ def with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid,
         place = (scale.numpy().astype(np.int64) + reach).clip(0, 2 * reach)
         index = (np.arange(channels)[:, None, None, None] * (2 * reach + 1) + place) * len(
             direct[0]
-        ) + bins_of(symbols)
+        ) + bins_of(torch.from_numpy(symbols)).numpy()
         counts += np.bincount(index.ravel(), minlength=counts.size).reshape(counts.shape)
     tables = np.arange(-reach, reach + 1) + np.arange(LEVELS)[:, None]  # [base, context]
     tables = tables.clip(0, LEVELS - 1)

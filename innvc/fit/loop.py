@@ -131,7 +131,8 @@ def fit(
         objective = Objective(model, plane_weights, lambda_, fixed)
     objective.to(device)
     groups = quantiser.groups(config.rate, config.steps)
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12)
+    fused = device.type == "cuda"
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12, fused=fused)
     speeds = [group["lr"] for group in optimiser.param_groups]
     crop = max(1, round(config.crop / (model.stride * model.config.packing)))
     distortion_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
@@ -169,8 +170,8 @@ def fit(
         bits, distortion = torch.func.functional_call(
             objective, quantised, (batch, schedule, generator)
         )
-        counted = int(objective.counted(batch).sum()) * batch.window.rows * batch.window.columns
-        latent = bits / (max(1, counted) * per_position)
+        positions = batch.window.rows * batch.window.columns * per_position
+        latent = bits / (objective.counted(batch).sum().clamp(min=1) * positions)
         loss = latent + lambda_ * distortion
         # The parameters' rate counts in every step, or has steps of its own (NVRC).
         if config.parameter_every == 1:

@@ -55,10 +55,10 @@ class Objective(nn.Module):
             scale, mean = self._predict(batch, value)
             bits = symbol_bits(value - mean / 16, scale)
         # Frames that are only a context do not count.
-        counted = self.counted(batch)
-        bits = (bits * active)[counted].sum()
+        counted = self.counted(batch).to(bits.dtype)
+        bits = (bits * active).sum((1, 2, 3)) @ counted
         error = self._synthesis(batch, value * steps) - batch.subbands
-        error = error[counted].square().mean((0, 2, 3))
+        error = counted @ error.square().mean((2, 3)) / counted.sum().clamp(min=1)
         return bits, (error * self.plane_weights).sum()
 
     def _chosen(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from innvc.bitstream.tables import LEVELS
 from innvc.bitstream.vectors import HEADER_BITS, TABLE_BITS, symbol_costs, vector_bits
@@ -20,16 +22,12 @@ _EXACT, _PER_OCTAVE, _OCTAVES = 16, 4, 22
 BINS = _EXACT + _PER_OCTAVE * _OCTAVES
 
 
-def bins_of(values: np.ndarray) -> np.ndarray:
-    """Bins of magnitudes: exact below 16, four an octave above."""
-    magnitude = np.abs(values).astype(np.int64)
-    bins = magnitude
-    large = magnitude >= _EXACT
-    if large.any():
-        octaves = np.log2(magnitude[large] / _EXACT)
-        bins = magnitude.copy()
-        bins[large] = _EXACT + np.minimum(_PER_OCTAVE * octaves, BINS - _EXACT - 1).astype(np.int64)
-    return bins
+def bins_of(values: Tensor) -> Tensor:
+    """Bins of the magnitudes of integers: exact below 16, four an octave above."""
+    magnitude = values.abs().long()
+    octaves = torch.log2(magnitude.clamp(min=_EXACT).double() / _EXACT)
+    above = (_PER_OCTAVE * octaves).clamp(max=BINS - _EXACT - 1).long()
+    return torch.where(magnitude < _EXACT, magnitude, _EXACT + above)
 
 
 @cache
@@ -41,16 +39,17 @@ def bin_costs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return symbol_costs(middle), symbol_costs(np.minimum(middle, 1)), rest
 
 
-def choose(values: np.ndarray, matrix: Matrix, step: int, step_axes: Axes) -> CodedTensor:
+def choose(values: Tensor | np.ndarray, matrix: Matrix, step: int, step_axes: Axes) -> CodedTensor:
     """The tensor under the tables and offsets that take the least bits.
 
     Args:
-        values: Numbers of steps [n].
+        values: Numbers of steps [n], integers on the device that counts them.
         step: Index of the step, and its offsets by row and column.
     """
-    values = values.astype(np.int32)
-    if not values.any():
-        return CodedTensor(values)
+    values = torch.as_tensor(values)
+    coded = values.cpu().numpy().astype(np.int32)
+    if not coded.any():
+        return CodedTensor(coded)
     search = _Search(values, matrix, step_axes, Axes())
     candidates = []
     for split in (False, True):
@@ -61,11 +60,11 @@ def choose(values: np.ndarray, matrix: Matrix, step: int, step_axes: Axes) -> Co
         costs = search.costs(tables)
         candidates += [(bits, tables, axes) for bits, axes in search.axes(costs)]
     _, tables, axes = min(candidates, key=lambda candidate: candidate[0])
-    return CodedTensor(values, step, tables, step_axes, axes)
+    return CodedTensor(coded, step, tables, step_axes, axes)
 
 
 def choose_tables(
-    values: np.ndarray, matrix: Matrix, step_axes: Axes, scale_axes: Axes
+    values: Tensor, matrix: Matrix, step_axes: Axes, scale_axes: Axes
 ) -> tuple[int, ...]:
     """The tables that take the least bits under known offsets."""
     search = _Search(values, matrix, step_axes, scale_axes)
@@ -79,28 +78,33 @@ def plain_header(split: bool) -> float:
 
 
 class _Search:
-    def __init__(
-        self, values: np.ndarray, matrix: Matrix, step_axes: Axes, scale_axes: Axes
-    ) -> None:
+    def __init__(self, values: Tensor, matrix: Matrix, step_axes: Axes, scale_axes: Axes) -> None:
         self.matrix = matrix
         self.bins = bins_of(values)
         self.used = int(self.bins.max()) + 1
+        self.row_of, self.column_of = (
+            torch.from_numpy(places).to(values.device)
+            for places in (matrix.row_of, matrix.column_of)
+        )
         # The known offset of each element, in a few classes.
         self.shifts, self.classes = np.zeros(1, np.int64), None
         if step_axes or scale_axes:
             offsets = scale_axes.at(matrix) - step_axes.at(matrix)
-            self.shifts, self.classes = np.unique(offsets, return_inverse=True)
+            shifts, self.classes = (
+                torch.from_numpy(offsets).to(values.device).unique(return_inverse=True)
+            )
+            self.shifts = shifts.cpu().numpy()
 
-    def histogram(self, groups: list[tuple[np.ndarray | None, int]]) -> np.ndarray:
+    def histogram(self, groups: list[tuple[Tensor | None, int]]) -> np.ndarray:
         """Counts of bins by several classes of the elements, [..., bins]."""
-        index: np.ndarray | int = 0
+        index: Tensor | int = 0
         for of, count in groups:
             if of is not None:
                 index = index * count + of
         index = index * self.used + self.bins
         sizes = [count for _, count in groups]
         total = int(np.prod(sizes)) * self.used
-        return np.bincount(index, minlength=total).reshape(*sizes, self.used)
+        return torch.bincount(index, minlength=total).cpu().numpy().reshape(*sizes, self.used)
 
     def shifted(self, costs: np.ndarray, shift: int) -> np.ndarray:
         """Costs [64 + 2 reach.., bins] at table indexes moved by an offset and clamped."""
@@ -131,17 +135,17 @@ class _Search:
 
     def axes(self, costs: np.ndarray) -> list[tuple[float, Axes]]:
         """Offsets for the rows, for the columns, and for both, with their bits."""
-        m = self.matrix
+        m, row_of, column_of = self.matrix, self.row_of, self.column_of
         found = []
-        rows, bits = self.one_axis(costs, m.row_of, m.rows, None)
+        rows, bits = self.one_axis(costs, row_of, m.rows, None)
         found.append((bits, Axes(rows=rows)))
-        columns, bits = self.one_axis(costs, m.column_of, m.columns, None)
+        columns, bits = self.one_axis(costs, column_of, m.columns, None)
         found.append((bits, Axes(columns=columns)))
         for _ in range(2):
-            columns, bits = self.one_axis(costs, m.column_of, m.columns, (rows, m.row_of))
+            columns, bits = self.one_axis(costs, column_of, m.columns, (rows, row_of))
             bits += vector_bits(rows)
             found.append((bits, Axes(rows, columns)))
-            rows, bits = self.one_axis(costs, m.row_of, m.rows, (columns, m.column_of))
+            rows, bits = self.one_axis(costs, row_of, m.rows, (columns, column_of))
             bits += vector_bits(columns)
             found.append((bits, Axes(rows, columns)))
         return found
@@ -149,16 +153,20 @@ class _Search:
     def one_axis(
         self,
         costs: np.ndarray,
-        index: np.ndarray,
+        index: Tensor,
         size: int,
-        other: tuple[np.ndarray, np.ndarray] | None,
+        other: tuple[np.ndarray, Tensor] | None,
     ) -> tuple[np.ndarray, float]:
         """Offsets of one axis given those of the other, and the bits of elements and offsets."""
-        groups = [(index, size), (self.classes, len(self.shifts))]
+        groups: list[tuple[Tensor | None, int]] = [
+            (index, size),
+            (self.classes, len(self.shifts)),
+        ]
         offsets = np.zeros(1, np.int64)
         if other is not None:
             offsets, place = np.unique(other[0], return_inverse=True)
-            groups.append((place[other[1]] if len(offsets) > 1 else None, len(offsets)))
+            of = torch.from_numpy(place).to(index.device)[other[1]] if len(offsets) > 1 else None
+            groups.append((of, len(offsets)))
         counts = self.histogram(groups).reshape(size, len(self.shifts), len(offsets), self.used)
         reach = np.arange(-REACH, REACH + 1)
         data = np.zeros((size, len(reach)))

@@ -22,7 +22,6 @@ from innvc.fit.step_sizes import StepSizes
 from innvc.model.grid_prior import GridPrior, activity
 from innvc.model.model import kind_of
 from innvc.model.parameter_layout import step_index
-from innvc.model.quantisation import round_ste
 
 T = TypeVar("T")
 
@@ -82,6 +81,32 @@ class _Code(NamedTuple):
     tables: tuple[int, ...]
     scale_axes: Axes
     header: float
+    rows: Tensor | None = None  # offsets of the scales on the device
+    columns: Tensor | None = None
+
+    def on(self, device: torch.device) -> _Code:
+        """With the offsets there."""
+        found = (
+            torch.from_numpy(axis.astype(np.int64)).to(device) if axis.size else None
+            for axis in (self.scale_axes.rows, self.scale_axes.columns)
+        )
+        return _Code(*self[:3], *found)
+
+
+class _Quantise(torch.autograd.Function):
+    """Values at whole numbers of steps from a start; straight-through, also for the steps."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor, start: Tensor, step: Tensor) -> Tensor:
+        offset = (value - start) / step
+        whole = torch.floor(offset + 0.5)
+        ctx.save_for_backward(whole - offset)
+        return start + whole * step
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, Tensor | None]:
+        (rest,) = ctx.saved_tensors
+        return gradient, None, gradient * rest if ctx.needs_input_grad[2] else None
 
 
 class GridModel:
@@ -118,15 +143,18 @@ class ParameterQuantiser:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.learned)
         self.exponents = {name: exponent_of(name) - coarser for name in self.learned}
-        self.masks = model.coding_masks()
         self.matrices = matrices(model)
+        # Places of the coded elements in a tensor, and their rows and columns.
+        self.coded_places = {
+            name: mask.nonzero()[:, 0] for name, mask in model.coding_masks().items()
+        }
+        self.places: dict[tuple[str, str], Tensor] = {}
         self.steps = {
             name: StepSizes(name, p, step_index(self.exponents[name]), learn_steps)
             for name, p in self.learned.items()
         }
         self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
         self.codes: dict[str, _Code] = {}
-        self.places: dict[tuple[str, str], Tensor] = {}  # rows and columns of elements
 
     def state_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors that change in the fit, by name; writing into them restores them."""
@@ -152,15 +180,19 @@ class ParameterQuantiser:
         return {
             "codes": {name: [list(c.tables), c.header] for name, c in self.codes.items()},
             "grids": {name: [grid.rest, grid.header] for name, grid in self.grids.items()},
+            "steps": {name: size.codes for name, size in self.steps.items()},
         }
 
     def restore(self, numbers: dict[str, Any], offsets: dict[str, Tensor]) -> None:
         """The inverse of `numbers` and `offsets`."""
         for name, (tables, header) in numbers["codes"].items():
             rows, columns = (offsets[f"{name}.{axis}"].numpy() for axis in ("rows", "columns"))
-            self.codes[name] = _Code(tuple(tables), Axes(rows, columns), header)
+            code = _Code(tuple(tables), Axes(rows, columns), header)
+            self.codes[name] = code.on(self.learned[name].device)
         for name, (rest, header) in numbers["grids"].items():
             self.grids[name].rest, self.grids[name].header = rest, header
+        for name, codes in numbers["steps"].items():
+            self.steps[name].codes = {part: tuple(code) for part, code in codes.items()}
 
     def groups(self, rate: float, steps: int = 1000) -> list[dict[str, object]]:
         """Optimiser groups: the learning rate is a share of each parameter's step.
@@ -189,8 +221,8 @@ class ParameterQuantiser:
     def quantised(self) -> dict[str, Tensor]:
         """All learned parameters, rounded to their steps with straight-through gradients."""
         return {
-            name: self.start[name] + round_ste(self._offset(name)) * self.steps[name]()
-            for name in self.learned
+            name: _Quantise.apply(parameter, self.start[name], self.steps[name]())
+            for name, parameter in self.learned.items()
         }
 
     def rates(self, axes: bool = False, tables: bool = True) -> dict[str, Tensor]:
@@ -222,35 +254,41 @@ class ParameterQuantiser:
             totals["grid"] = totals["grid"] + grid.header
         return totals
 
+    @torch.no_grad()
     def _table_offsets(self, name: str) -> Tensor | None:
         """Offsets of the table index of the coded elements."""
-        scales, steps = self.codes[name].scale_axes, self.steps[name].axes()
-        matrix, total = self.matrices[name], None
-        for axis, places in (("rows", matrix.row_of), ("columns", matrix.column_of)):
-            parts = [getattr(axes, axis) for axes in (scales, steps)]
-            if any(part.any() for part in parts):
-                scale, step = (part if part.size else np.zeros((), np.int64) for part in parts)
-                device = self.learned[name].device
-                if (name, axis) not in self.places:
-                    self.places[name, axis] = torch.from_numpy(places).to(device)
-                offsets = torch.from_numpy(scale - step).to(device)[self.places[name, axis]]
-                total = offsets if total is None else total + offsets
+        code, steps, matrix, total = self.codes[name], self.steps[name], self.matrices[name], None
+        for axis, of in (("rows", matrix.row_of), ("columns", matrix.column_of)):
+            scale, step = getattr(code, axis), steps.offsets(axis)
+            if scale is None and step is None:
+                continue
+            both = (0 if scale is None else scale) - (0 if step is None else step)
+            if (name, axis) not in self.places:
+                self.places[name, axis] = torch.from_numpy(of).to(both.device)
+            offsets = both[self.places[name, axis]]
+            total = offsets if total is None else total + offsets
         return total
 
     def _elements(self, name: str) -> Tensor:
         """The coded elements of a tensor in steps, not rounded."""
         flat = self._offset(name).flatten()
-        return flat[self.masks[name]] if name in self.masks else flat
+        places = self.coded_places.get(name)
+        return flat if places is None else flat.index_select(0, places)
 
     @torch.no_grad()
-    def _integers(self, name: str) -> np.ndarray:
-        return torch.floor(self._elements(name) + 0.5).cpu().numpy().astype(np.int32)
+    def _integers(self, name: str) -> Tensor:
+        return torch.floor(self._elements(name) + 0.5).int()
+
+    def _grid_integers(self, name: str) -> np.ndarray:
+        return self._integers(name).cpu().numpy().astype(np.int64).reshape(self.steps[name].shape)
 
     def _choose(self, axes: bool) -> None:
         """Tables, and offsets of rows and columns, for the values as they are."""
+        for steps in self.steps.values():
+            steps.choose()
         coarser = None
         for name in reversed(self.grids):
-            values = self._integers(name).astype(np.int64).reshape(self.learned[name].shape)
+            values = self._grid_integers(name)
             size, grid = self.steps[name], self.grids[name]
             coded = CodedGrid(values, size.index, step_offsets=size.blocks())
             coded = replace(coded, weights=changes_of(grid.prior))
@@ -279,7 +317,7 @@ class ParameterQuantiser:
             header = plain_header(len(tables) > 1)
             if known:
                 header += vector_bits(known.rows) + vector_bits(known.columns)
-            self.codes[name] = _Code(tables, known, header)
+            self.codes[name] = _Code(tables, known, header).on(self.learned[name].device)
 
     @torch.no_grad()
     def coded(self, model: nn.Module) -> dict[str, CodedTensor | CodedGrid]:
@@ -290,8 +328,7 @@ class ParameterQuantiser:
                 values = np.zeros(parameter.shape, np.int64)
                 tensors[name] = CodedGrid(values)
                 if name in self.learned:
-                    values = self._integers(name).astype(np.int64).reshape(values.shape)
-                    size = self.steps[name]
+                    values, size = self._grid_integers(name), self.steps[name]
                     tensors[name] = CodedGrid(values, size.index, step_offsets=size.blocks())
             elif name in self.learned:
                 size = self.steps[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,14 +15,39 @@ from innvc.model.model import kind_of
 from innvc.model.parameter_layout import (
     BLOCK,
     STEP_LEVELS,
-    STEP_LOWEST,
     STEP_UNIT_BITS,
     block_counts,
     long_axes,
     matrix_of,
     step_sizes,
 )
-from innvc.model.quantisation import round_ste, through
+
+
+class _Round(torch.autograd.Function):
+    """Rounds half up with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return torch.floor(x + 0.5)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class _Size(torch.autograd.Function):
+    """Steps of integer-valued indexes, with the derivative of 2^(i / 4)."""
+
+    @staticmethod
+    def forward(ctx, index: Tensor, table: Tensor) -> Tensor:
+        size = table[index.long()]
+        ctx.save_for_backward(size)
+        return size
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (size,) = ctx.saved_tensors
+        return gradient * size * (math.log(2) / 4), None
 
 
 class StepSizes:
@@ -34,13 +61,14 @@ class StepSizes:
     """
 
     def __init__(self, name: str, parameter: Tensor, start: int, learn: bool) -> None:
-        self.shape = tuple(parameter.shape)
+        self.shape = self.seen = tuple(parameter.shape)
         self.device = parameter.device
         self.table = torch.from_numpy(step_sizes()).float().to(self.device)
         self.base = torch.tensor(float(start), device=self.device, requires_grad=learn)
         self.learned = [self.base] if learn else []
         self.vectors: dict[str, Tensor] = {}
-        self.places: dict[str, Tensor] = {}
+        self.places: dict[str, Tensor] = {}  # of the elements of what is no rectangle
+        self.codes: dict[str, tuple[int, float]] = {}  # table of each vector, and further bits
         if not learn:
             return
         if kind_of(name) == "grid":
@@ -50,49 +78,65 @@ class StepSizes:
             matrix = matrix_of(name, self.shape)
             rows, columns = long_axes(matrix.rows, matrix.columns, len(matrix))
             if rows:
-                self._add("rows", (matrix.rows,), matrix.row_of)
+                self._add("rows", (matrix.rows,))
             if columns:
-                self._add("columns", (matrix.columns,), matrix.column_of)
+                self._add("columns", (matrix.columns,))
+            if len(matrix) < matrix.rows * matrix.columns:
+                for part, places in (("rows", matrix.row_of), ("columns", matrix.column_of)):
+                    self.places[part] = torch.from_numpy(places).to(self.device)
+            elif self.vectors:
+                self.seen = matrix.rows, matrix.columns
 
-    def _add(self, part: str, shape: tuple[int, ...], places: np.ndarray | None = None) -> None:
+    def _add(self, part: str, shape: tuple[int, ...]) -> None:
         self.vectors[part] = torch.zeros(shape, device=self.device, requires_grad=True)
         self.learned.append(self.vectors[part])
-        if places is not None:
-            self.places[part] = torch.from_numpy(places).to(self.device)
 
-    def _indexes(self) -> Tensor:
-        index = round_ste(self.base)
+    def _index(self) -> Tensor:
+        """Of each element, integer-valued; broadcasts to the shape."""
+        index = _Round.apply(self.base)
         for part, vector in self.vectors.items():
-            rounded = round_ste(vector)
+            rounded = _Round.apply(vector)
             if part == "blocks":
                 for axis, (size, block) in enumerate(zip(self.shape[1:], BLOCK, strict=True), 1):
                     place = torch.arange(size, device=self.device) // block
                     rounded = rounded.index_select(axis, place)
                 index = index + rounded
+            elif self.places:
+                index = index + rounded.index_select(0, self.places[part])
             else:
-                index = index + rounded[self.places[part]].view(self.shape)
+                index = index + (rounded[:, None] if part == "rows" else rounded)
         return index.clamp(0, STEP_LEVELS - 1)
 
     def units(self) -> Tensor:
         """Steps in units of 2^-20, of the tensor's shape."""
-        index = self._indexes()
-        exact = self.table[index.detach().long()]
-        smooth = torch.exp2((index + STEP_LOWEST) / 4 + STEP_UNIT_BITS)
-        return through(exact, smooth).expand(self.shape)
+        return _Size.apply(self._index(), self.table).expand(self.seen).reshape(self.shape)
 
     def __call__(self) -> Tensor:
         """Steps of the elements, of the tensor's shape."""
         return self.units() * 2.0**-STEP_UNIT_BITS
 
     def bits(self) -> Tensor:
-        """Bits of the offsets, differentiable."""
+        """Bits of the offsets, differentiable, under the tables chosen last."""
+        if len(self.codes) < len(self.vectors):
+            self.choose()
         total = torch.zeros((), device=self.device)
-        for vector in self.vectors.values():
+        for part, vector in self.vectors.items():
+            table, rest = self.codes[part]
+            total = total + tensor_bits(vector.flatten(), None, (table,)) + rest
+        return total
+
+    def choose(self) -> None:
+        """Looks for the tables that take the least bits."""
+        for part, vector in self.vectors.items():
             rounded = _rounded(vector).ravel()
             table, bits = best_table(rounded)
-            slopes = tensor_bits(vector.flatten(), None, (table,))
-            total = total + slopes + vector_bits(rounded) - bits
-        return total
+            self.codes[part] = table, vector_bits(rounded) - bits
+
+    @torch.no_grad()
+    def offsets(self, part: str) -> Tensor | None:
+        """Offsets of "rows" or "columns" as they are coded, None where there are none."""
+        vector = self.vectors.get(part)
+        return None if vector is None else torch.floor(vector + 0.5).long()
 
     @property
     def index(self) -> int:

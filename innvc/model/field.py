@@ -82,7 +82,16 @@ class ConditioningField(nn.Module):
         self.head = SampleHead(config.channels[-1], samples) if samples else None
 
     def forward(self, window: Window) -> Sequence[Tensor]:
-        """Feature maps [N, C_k, rows * 2^(K-1-k), columns * 2^(K-1-k)], fine to coarse."""
+        """Feature maps [N, C_k, rows * 2^(K-1-k), columns * 2^(K-1-k)], fine to coarse.
+
+        In a fit on a GPU its products are in bfloat16.
+        """
+        device = self.level.device.type
+        mixed = device == "cuda" and torch.is_grad_enabled()
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            return self._maps(window)
+
+    def _maps(self, window: Window) -> Sequence[Tensor]:
         rows = _plan(self.config, window.top, window.rows, window.height)
         columns = _plan(self.config, window.left, window.columns, window.width)
         level = self.level[window.level][:, :, None, None]

@@ -72,10 +72,26 @@ def affine_inverse(y: Tensor, parameters: Tensor) -> Tensor:
     return (y - shift) * torch.exp(-bounded(log_scale))
 
 
+def pointwise(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution of x [N, C, H, W].
+
+    In the fit it is a product of matrices with the channels last: faster to differentiate.
+    """
+    if not torch.is_grad_enabled():
+        return layer(x)
+    return F.linear(x.permute(0, 2, 3, 1), layer.weight[..., 0, 0], layer.bias).permute(0, 3, 1, 2)
+
+
 class LayerNorm(nn.Module):
-    """LayerNorm over the channels of [N, C, H, W], without learned affine."""
+    """LayerNorm over the channels of [N, C, H, W], without learned affine.
+
+    In the fit in one operation, with the channels last in its result.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            x = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6)
+            return x.permute(0, 3, 1, 2)
         mean = x.mean(1, keepdim=True)
         centred = x - mean
         return centred * torch.rsqrt(centred.square().mean(1, keepdim=True) + 1e-6)
@@ -94,7 +110,10 @@ class ConvNeXtBlock(nn.Module):
         self.project = nn.Conv2d(expansion * out_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.project(F.gelu(self.expand(self.norm(self.depthwise(x)))))
+        # In mixed precision (the field's, in the fit) this part stays in single precision.
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.norm(self.depthwise(x.to(self.depthwise.weight.dtype)))
+        y = pointwise(F.gelu(pointwise(y, self.expand)), self.project)
         return x + y if self.residual else y
 
 
@@ -109,7 +128,7 @@ class Subnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Samples are in 8-bit code values; subnets work on values of order one.
-        return self.leave(self.block(self.enter(x / 64)))
+        return pointwise(self.block(pointwise(x / 64, self.enter)), self.leave)
 
 
 class Coupling(nn.Module):
@@ -146,7 +165,7 @@ class Modulation(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [N, F, H, W] to affine parameters [N, 2C, H, W]."""
-        log_scale, shift = self.linear(self.norm(features)).chunk(2, 1)
+        log_scale, shift = pointwise(self.norm(features), self.linear).chunk(2, 1)
         return torch.cat([log_scale, shift * self.shift_gain], 1)
 
 
@@ -160,4 +179,4 @@ class SampleHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [N, F, H, W] to samples [N, C, H, W]."""
-        return self.linear(features) * self.gain
+        return pointwise(features, self.linear) * self.gain
