@@ -98,9 +98,8 @@ def main() -> None:
         except Enough:
             pass
     print(f"commit {commit()}, {machine()}")
-    print(
-        f"{arguments.clip.name}, {arguments.frames} frames, {arguments.preset}, {arguments.lambda_:g}:"
-    )
+    what = f"{arguments.frames} frames, {arguments.preset}, lambda {arguments.lambda_:g}"
+    print(f"{arguments.clip.name}, {what}:")
     print(f"{watch.rate():.3f} steps/s, first step {watch.seen[0].elapsed:.2f} s")
     for place in range(0, len(watch.seen), max(1, len(watch.seen) // 6)):
         p = watch.seen[place]
