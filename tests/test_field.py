@@ -228,8 +228,7 @@ def side_numbers(model):
             blocks = block_counts(shape[1:])
             total += 2 + shape[0] * (prod(blocks) + 1) + WEIGHTS
         else:
-            sizes = StepSizes(name, parameter, 0, learn=True).vectors.values()
-            total += 2 + 2 * sum(v.numel() for v in sizes)
+            total += 2 + 2 * len(StepSizes({name: parameter}, {name: 0}, learn=True).vector)
     return total
 
 

@@ -224,7 +224,7 @@ def moved(quantiser: ParameterQuantiser, size: float, seed: int = 0) -> None:
         for name, parameter in quantiser.learned.items():
             change = random.laplace(0, size, parameter.shape)
             change *= np.exp(random.normal(0, 0.7, (len(parameter), *[1] * (parameter.dim() - 1))))
-            steps = quantiser.steps[name]()
+            steps = quantiser.steps.of(name)
             parameter += torch.from_numpy(change).float() * steps
 
 
@@ -241,10 +241,9 @@ def test_the_rate_of_the_parameters_is_that_of_the_file(size, learn_steps):
     model = InnvcModel(config, SampleLayout("yuv", 1, 1), 0)
     quantiser = ParameterQuantiser(model, ("step", "backbone.c", "field"), learn_steps)
     if learn_steps:
-        for name, steps in quantiser.steps.items():
-            for vector in steps.vectors.values():
-                random = np.random.default_rng(len(name))
-                vector.data += torch.from_numpy(random.integers(-3, 4, vector.shape)).float()
+        for (name, _), (part, _) in quantiser.steps.parts.items():
+            vector, random = quantiser.steps.vector.data[part], np.random.default_rng(len(name))
+            vector += torch.from_numpy(random.integers(-3, 4, vector.shape)).float()
     moved(quantiser, size)
     estimate = quantiser.rates(axes=True)
     coded = quantiser.coded(model)
@@ -267,9 +266,9 @@ def test_the_rate_pulls_towards_the_start_and_towards_coarser_steps():
     ((name, parameter),) = quantiser.learned.items()
     away = (parameter - quantiser.start[name]).detach()
     assert (parameter.grad * away >= 0).all() and parameter.grad.abs().sum() > 0
-    assert quantiser.steps[name].base.grad < 0
+    assert quantiser.steps.base.grad < 0
     before = float(sum(quantiser.rates().values()))
-    quantiser.steps[name].base.data += 4
+    quantiser.steps.base.data += 4
     assert float(sum(quantiser.rates().values())) < before - 0.5 * parameter.numel()
 
 
@@ -281,7 +280,7 @@ def test_context_models_learn_from_the_rate():
     quantiser = ParameterQuantiser(model, ("field.grid",))
     smooth = torch.cumsum(torch.randn(16, 12, 12, generator=torch.Generator().manual_seed(1)), 0)
     with torch.no_grad():
-        quantiser.learned["field.grid.0"] += smooth * quantiser.steps["field.grid.0"]()
+        quantiser.learned["field.grid.0"] += smooth * quantiser.steps.of("field.grid.0")
     optimiser = torch.optim.Adam(quantiser.grids["field.grid.0"].prior.parameters(), lr=0.01)
     seen = []
     for _ in range(60):

@@ -20,53 +20,60 @@ ENDS = 0.01, 0.01, 0.0  # slopes beyond it
 
 
 class _Prices(NamedTuple):
-    """Bits of magnitudes under each table, [64 (LARGEST + 1)], on a device.
+    """Bits of magnitudes under tables [4 64 (LARGEST + 1)], and their slopes to the next one.
 
-    Attributes:
-        whole: Of a symbol.
-        sign: Of its sign, where the magnitude follows.
-        rest: Of that magnitude.
+    Four kinds of tables follow each other: of a symbol, of its sign where the magnitude follows,
+    of that magnitude, and nothing.
     """
 
-    whole: Tensor
-    sign: Tensor
-    rest: Tensor
-
-
-def _price_rows() -> list[np.ndarray]:
-    magnitudes = np.arange(LARGEST + 1)
-    rest = symbol_costs(np.abs(fold(np.maximum(magnitudes - 1, 0)))) * (magnitudes > 0)
-    whole = symbol_costs(magnitudes)
-    return [whole, whole[:, np.minimum(magnitudes, 1)], rest]
+    prices: Tensor
+    slopes: Tensor
 
 
 @cache
-def _prices(device: torch.device) -> tuple[_Prices, _Prices]:
-    """Prices, and their slopes to the next magnitude."""
-    rows = _price_rows()
-    slopes = [np.diff(p, axis=1, append=p[:, -1:] + end) for p, end in zip(rows, ENDS, strict=True)]
+def _prices(device: torch.device) -> _Prices:
+    magnitudes = np.arange(LARGEST + 1)
+    rest = symbol_costs(np.abs(fold(np.maximum(magnitudes - 1, 0)))) * (magnitudes > 0)
+    whole = symbol_costs(magnitudes)
+    prices = [whole, whole[:, np.minimum(magnitudes, 1)], rest]
+    slopes = [np.diff(p, axis=1, append=p[:, -1:] + e) for p, e in zip(prices, ENDS, strict=True)]
     for part in slopes[1:]:  # magnitudes come in pairs of one price
         part[:, 1:-1] = (part[:, 1:-1] + part[:, 2:]) / 2
-    prices, steps = (
-        _Prices(*(torch.from_numpy(p.ravel()).float().to(device) for p in parts))
-        for parts in (rows, slopes)
-    )
-    return prices, steps
+    parts = [np.stack([*p, np.zeros_like(whole)]) for p in (prices, slopes)]
+    return _Prices(*(torch.from_numpy(p.ravel()).float().to(device) for p in parts))
 
 
-def _at(prices: _Prices, tables: tuple[int, ...], row: Tensor, magnitude: Tensor) -> Tensor:
-    """Prices of magnitudes under tables moved by `row`."""
-    places = [(row + t).clamp(0, LEVELS - 1) * (LARGEST + 1) + magnitude for t in tables]
-    if len(places) == 1:
-        return prices.whole[places[0]]
-    return prices.sign[places[0]] + prices.rest[places[1]]
+class Tables(NamedTuple):
+    """The tables of elements; numbers, or tensors of the elements' shape.
+
+    Attributes:
+        first: Of the symbol, or of its sign.
+        second: Of the magnitude that follows.
+        split: Whether it follows.
+    """
+
+    first: Tensor | int
+    second: Tensor | int
+    split: Tensor | bool
+
+    @staticmethod
+    def of(tables: tuple[int, ...]) -> Tables:
+        """Of tables as in `CodedTensor`."""
+        return Tables(tables[0], tables[-1], len(tables) == 2)
+
+    def look_up(self, prices: Tensor, row: Tensor, magnitude: Tensor) -> Tensor:
+        """Prices of magnitudes under the tables moved by `row`."""
+        first = (row + self.first).clamp(0, LEVELS - 1).long() + LEVELS * self.split
+        second = (row + self.second).clamp(0, LEVELS - 1).long() + LEVELS * (3 - self.split)
+        width = LARGEST + 1
+        return prices[first * width + magnitude] + prices[second * width + magnitude]
 
 
 class _Price(torch.autograd.Function):
     """Prices of rounded values; derivatives are slopes between the integers and tables around."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, row: Tensor, tables: tuple[int, ...]) -> Tensor:
+    def forward(ctx, x: Tensor, row: Tensor, tables: Tables) -> Tensor:
         prices, slopes = _prices(x.device)
         magnitude = x.abs()
         below = magnitude.floor().clamp(max=LARGEST).long()
@@ -74,9 +81,9 @@ class _Price(torch.autograd.Function):
         row, along = row.long(), torch.zeros(())
         if ctx.needs_input_grad[1]:
             up, down = (row + 1).clamp(max=LEVELS - 1), (row - 1).clamp(min=0)
-            along = _at(prices, tables, up, nearest) - _at(prices, tables, down, nearest)
-        ctx.save_for_backward(_at(slopes, tables, row, below) * x.sign(), along / 2)
-        return _at(prices, tables, row, nearest)
+            along = tables.look_up(prices, up, nearest) - tables.look_up(prices, down, nearest)
+        ctx.save_for_backward(tables.look_up(slopes, row, below) * x.sign(), along / 2)
+        return tables.look_up(prices, row, nearest)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
@@ -84,16 +91,15 @@ class _Price(torch.autograd.Function):
         return gradient * slope, gradient * along if ctx.needs_input_grad[1] else None, None
 
 
-def tensor_bits(x: Tensor, offsets: Tensor | None, tables: tuple[int, ...]) -> Tensor:
-    """Bits of the elements of a tensor.
+def element_bits(x: Tensor, offsets: Tensor, tables: Tables) -> Tensor:
+    """Bits of elements [n], differentiable.
 
     Args:
         x: Numbers of steps, not rounded, [n].
-        offsets: Of the table indexes, integers [n]; None is 0.
-        tables: Of symbols, or of signs and magnitudes.
+        offsets: Of the table indexes, integers that broadcast to [n].
+        tables: Of each element.
     """
-    row = torch.zeros((), dtype=torch.long, device=x.device) if offsets is None else offsets
-    return _Price.apply(x, row, tables).sum()
+    return _Price.apply(x, offsets, tables)
 
 
 def rare_table(count: int) -> int:
@@ -114,7 +120,7 @@ def grid_bits(
         size: Quantisation steps in units of 2^-20, [C, T, H, W].
         coarse: Activity of the coarser level, [T, H, W].
     """
-    tables = (0,) if rest is None else (0, rest)
+    tables = Tables.of((0,) if rest is None else (0, rest))
     value = round_ste(x) * size
     total = x.new_zeros(())
     for turn in range(len(TURNS)):

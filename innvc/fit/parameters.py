@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from innvc.bitstream.grids import CodedGrid
 from innvc.bitstream.parameters import KINDS, matrices
-from innvc.bitstream.vectors import vector_bits
+from innvc.bitstream.vectors import best_table, vector_bits
 from innvc.bitstream.weights import Axes, CodedTensor
 from innvc.fit.grid_code import changes_of, choose_grids, fit_priors, with_scales
 from innvc.fit.parameter_code import choose, choose_tables, plain_header
-from innvc.fit.parameter_rate import grid_bits, rare_table, tensor_bits
+from innvc.fit.parameter_rate import Tables, element_bits, grid_bits, rare_table
 from innvc.fit.step_sizes import StepSizes
 from innvc.model.grid_prior import GridPrior, activity
 from innvc.model.model import kind_of
-from innvc.model.parameter_layout import step_index
+from innvc.model.parameter_layout import STEP_UNIT_BITS, step_index
 
 T = TypeVar("T")
 
@@ -70,6 +70,8 @@ def exponent_of(name: str) -> int:
     return _by_prefix(EXPONENTS, name)
 
 
+ORDER = "weights", "side", "grid"  # of tensors by kind, where all elements follow each other
+
 # Learning rates of quantisation steps (quarters of an octave), and context models.
 STEP_RATE = 0.1
 PRIOR_RATE = 0.003
@@ -81,20 +83,10 @@ class _Code(NamedTuple):
     tables: tuple[int, ...]
     scale_axes: Axes
     header: float
-    rows: Tensor | None = None  # offsets of the scales on the device
-    columns: Tensor | None = None
-
-    def on(self, device: torch.device) -> _Code:
-        """With the offsets there."""
-        found = (
-            torch.from_numpy(axis.astype(np.int64)).to(device) if axis.size else None
-            for axis in (self.scale_axes.rows, self.scale_axes.columns)
-        )
-        return _Code(*self[:3], *found)
 
 
 class _Quantise(torch.autograd.Function):
-    """Values at whole numbers of steps from a start; straight-through, also for the steps."""
+    """Values [n] at whole numbers of steps from a start; straight-through, also for the steps."""
 
     @staticmethod
     def forward(ctx, value: Tensor, start: Tensor, step: Tensor) -> Tensor:
@@ -137,31 +129,42 @@ class ParameterQuantiser:
         coarser: int = 0,
     ) -> None:
         self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
-        self.learned = {
-            name: p for name, p in model.named_parameters() if name.startswith(tuple(learn))
-        }
+        learned = [item for item in model.named_parameters() if item[0].startswith(tuple(learn))]
+        self.learned = dict(sorted(learned, key=lambda item: ORDER.index(kind_of(item[0]))))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.learned)
         self.exponents = {name: exponent_of(name) - coarser for name in self.learned}
         self.matrices = matrices(model)
-        # Places of the coded elements in a tensor, and their rows and columns.
-        self.coded_places = {
-            name: mask.nonzero()[:, 0] for name, mask in model.coding_masks().items()
-        }
-        self.places: dict[tuple[str, str], Tensor] = {}
-        self.steps = {
-            name: StepSizes(name, p, step_index(self.exponents[name]), learn_steps)
-            for name, p in self.learned.items()
-        }
+        self.masks = model.coding_masks()
+        indexes = {name: step_index(exponent) for name, exponent in self.exponents.items()}
+        self.steps = StepSizes(self.learned, indexes, learn_steps)
         self.grids = {n: GridModel(p) for n, p in self.learned.items() if kind_of(n) == "grid"}
         self.codes: dict[str, _Code] = {}
+        self.vector_codes: dict[tuple[str, str], tuple[int, float]] = {}  # and further bits
+        self._tables: Tables | None = None  # of the coded elements, and then the steps' offsets
+        self._flat_start = self._flat(self.start)
+        places, self._counts = [], dict.fromkeys(ORDER, 0)
+        for name in self.learned:
+            if name in self.grids:
+                continue
+            place = torch.arange(self.steps.elements[name].start, self.steps.elements[name].stop)
+            if name in self.masks:
+                place = place[self.masks[name].cpu()]
+            places.append(place)
+            self._counts[kind_of(name)] += len(place)
+        self._coded = torch.cat([torch.zeros(0, dtype=torch.long), *places])
+        self._coded = self._coded.to(self._flat_start.device)
+
+    def _flat(self, tensors: dict[str, Tensor]) -> Tensor:
+        """The learned ones of tensors by name, one after the other."""
+        parts = [tensors[name].flatten() for name in self.learned]
+        return torch.cat(parts) if parts else torch.zeros(0)
 
     def state_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors that change in the fit, by name; writing into them restores them."""
         yield from self.learned.items()
-        for name, size in self.steps.items():
-            for number, part in enumerate(size.learned):
-                yield f"{name}.step.{number}", part
+        for number, part in enumerate(self.steps.learned):
+            yield f"step.{number}", part
         for name, grid in self.grids.items():
             yield f"{name}.base", grid.base
             for part, value in grid.prior.named_parameters():
@@ -180,19 +183,20 @@ class ParameterQuantiser:
         return {
             "codes": {name: [list(c.tables), c.header] for name, c in self.codes.items()},
             "grids": {name: [grid.rest, grid.header] for name, grid in self.grids.items()},
-            "steps": {name: size.codes for name, size in self.steps.items()},
+            "vectors": [[*key, *code] for key, code in self.vector_codes.items()],
         }
 
     def restore(self, numbers: dict[str, Any], offsets: dict[str, Tensor]) -> None:
         """The inverse of `numbers` and `offsets`."""
         for name, (tables, header) in numbers["codes"].items():
             rows, columns = (offsets[f"{name}.{axis}"].numpy() for axis in ("rows", "columns"))
-            code = _Code(tuple(tables), Axes(rows, columns), header)
-            self.codes[name] = code.on(self.learned[name].device)
+            self.codes[name] = _Code(tuple(tables), Axes(rows, columns), header)
         for name, (rest, header) in numbers["grids"].items():
             self.grids[name].rest, self.grids[name].header = rest, header
-        for name, codes in numbers["steps"].items():
-            self.steps[name].codes = {part: tuple(code) for part, code in codes.items()}
+        for name, part, table, rest in numbers["vectors"]:
+            self.vector_codes[name, part] = table, rest
+        if self.codes:
+            self._tables = self._element_tables()
 
     def groups(self, rate: float, steps: int = 1000) -> list[dict[str, object]]:
         """Optimiser groups: the learning rate is a share of each parameter's step.
@@ -207,23 +211,25 @@ class ParameterQuantiser:
             }
             for name, p in self.learned.items()
         ]
-        sizes = [p for size in self.steps.values() for p in size.learned]
-        if sizes:
-            groups.append({"params": sizes, "lr": min(STEP_RATE, 30 / max(1, steps))})
+        if self.steps.learned:
+            rate = min(STEP_RATE, 30 / max(1, steps))
+            groups.append({"params": self.steps.learned, "lr": rate})
         for grid in self.grids.values():
             groups.append({"params": list(grid.prior.parameters()), "lr": PRIOR_RATE})
         return groups
 
-    def _offset(self, name: str) -> Tensor:
-        """The difference from the start in steps, not rounded."""
-        return (self.learned[name] - self.start[name]) / self.steps[name]()
+    def _offsets(self) -> Tensor:
+        """The differences of all elements from the start in steps, not rounded."""
+        return (self._flat(self.learned) - self._flat_start) / self.steps()
 
     def quantised(self) -> dict[str, Tensor]:
         """All learned parameters, rounded to their steps with straight-through gradients."""
-        return {
-            name: _Quantise.apply(parameter, self.start[name], self.steps[name]())
-            for name, parameter in self.learned.items()
-        }
+        flat = _Quantise.apply(self._flat(self.learned), self._flat_start, self.steps())
+        return self._named(flat)
+
+    def _named(self, flat: Tensor) -> dict[str, Tensor]:
+        parts = flat.split(self.steps.maps.counts)
+        return {n: x.view(self.steps.shapes[n]) for n, x in zip(self.learned, parts, strict=True)}
 
     def rates(self, axes: bool = False, tables: bool = True) -> dict[str, Tensor]:
         """Bits of the parameters by kind: what the real coder takes, differentiable.
@@ -232,65 +238,82 @@ class ParameterQuantiser:
             axes: First look for the offsets of rows and columns that take the least bits.
             tables: First look for the tables that do.
         """
-        if axes or tables or not self.codes:
+        if axes or tables or self._tables is None:
             self._choose(axes)
-        totals = {kind: torch.zeros(()) for kind in KINDS}
-        for name, parameter in self.learned.items():
-            if name in self.grids:
-                continue
-            code = self.codes[name]
-            bits = tensor_bits(self._elements(name), self._table_offsets(name), code.tables)
-            bits = bits + self.steps[name].bits() + code.header
-            kind = kind_of(name)
-            totals[kind] = totals[kind].to(parameter.device) + bits
-        coarser = None
-        for name in reversed(self.grids):
-            grid, size = self.grids[name], self.steps[name].units()
-            coarse = activity(coarser, self.learned[name].shape[1:]).to(size)
-            bits, coarser = grid_bits(
-                grid.prior, grid.base, grid.rest, self._offset(name), size, coarse
-            )
-            totals["grid"] = totals["grid"].to(size.device) + bits + self.steps[name].bits()
-            totals["grid"] = totals["grid"] + grid.header
+            self._tables = self._element_tables()
+        vector, step_offsets = self.steps.vector, self.steps.offsets()
+        offsets = self._offsets()
+        row = torch.zeros((), dtype=torch.long, device=offsets.device)
+        if step_offsets is not None:
+            row = -step_offsets.index_select(0, self._coded)
+            row = torch.cat([row, row.new_zeros(len(vector))])
+        x = torch.cat([offsets.index_select(0, self._coded), vector])
+        kinds = [kind_of(name) for name, _ in self.steps.parts]
+        sizes = [part.stop - part.start for part, _ in self.steps.parts.values()]
+        counts = dict.fromkeys(ORDER, 0)
+        for kind, size in zip(kinds, sizes, strict=True):
+            counts[kind] += size
+        bits = element_bits(x, row, self._tables).split([*self._counts.values(), *counts.values()])
+        totals = dict.fromkeys(KINDS, offsets.new_zeros(()))
+        for kind, part in zip([*self._counts, *counts], bits, strict=True):
+            totals[kind] = totals[kind] + part.sum()
+        for name, code in self.codes.items():
+            totals[kind_of(name)] = totals[kind_of(name)] + code.header
+        for (name, _), (_, rest) in self.vector_codes.items():
+            totals[kind_of(name)] = totals[kind_of(name)] + rest
+        if self.grids:
+            totals["grid"] = totals["grid"] + self._grid_bits(offsets)
         return totals
 
-    @torch.no_grad()
-    def _table_offsets(self, name: str) -> Tensor | None:
-        """Offsets of the table index of the coded elements."""
-        code, steps, matrix, total = self.codes[name], self.steps[name], self.matrices[name], None
-        for axis, of in (("rows", matrix.row_of), ("columns", matrix.column_of)):
-            scale, step = getattr(code, axis), steps.offsets(axis)
-            if scale is None and step is None:
-                continue
-            both = (0 if scale is None else scale) - (0 if step is None else step)
-            if (name, axis) not in self.places:
-                self.places[name, axis] = torch.from_numpy(of).to(both.device)
-            offsets = both[self.places[name, axis]]
-            total = offsets if total is None else total + offsets
+    def _grid_bits(self, offsets: Tensor) -> Tensor:
+        """Bits of the elements of the grids, without their steps."""
+        units = self._named(self.steps() * (1 << STEP_UNIT_BITS))
+        values = self._named(offsets)
+        coarser, total = None, offsets.new_zeros(())
+        for name in reversed(self.grids):
+            grid, size = self.grids[name], units[name]
+            coarse = activity(coarser, size.shape[1:]).to(size)
+            bits, coarser = grid_bits(grid.prior, grid.base, grid.rest, values[name], size, coarse)
+            total = total + bits + grid.header
         return total
 
-    def _elements(self, name: str) -> Tensor:
-        """The coded elements of a tensor in steps, not rounded."""
-        flat = self._offset(name).flatten()
-        places = self.coded_places.get(name)
-        return flat if places is None else flat.index_select(0, places)
+    def _element_tables(self) -> Tables:
+        """Tables of the coded elements and of the steps' offsets."""
+        first, second, split = [], [], []
+        for name, code in self.codes.items():
+            offsets = code.scale_axes.at(self.matrices[name])
+            first.append(code.tables[0] + offsets)
+            second.append(code.tables[-1] + offsets)
+            split.append(np.full(len(offsets), len(code.tables) == 2))
+        for key, (part, _) in self.steps.parts.items():
+            table, _ = self.vector_codes[key]
+            for found, value in ((first, table), (second, table), (split, False)):
+                found.append(np.full(part.stop - part.start, value))
+        none = np.zeros(0, np.int64)
+        parts = (np.concatenate([none, *p]).astype(np.int16) for p in (first, second, split))
+        first, second, split = (torch.from_numpy(p).to(self._coded.device) for p in parts)
+        return Tables(first, second, split)
 
     @torch.no_grad()
-    def _integers(self, name: str) -> Tensor:
-        return torch.floor(self._elements(name) + 0.5).int()
-
-    def _grid_integers(self, name: str) -> np.ndarray:
-        return self._integers(name).cpu().numpy().astype(np.int64).reshape(self.steps[name].shape)
+    def _integers(self) -> dict[str, Tensor]:
+        """The coded elements by name; grids in their shape."""
+        integers = self._named(torch.floor(self._offsets() + 0.5).int())
+        for name, values in integers.items():
+            if name not in self.grids:
+                flat = values.flatten()
+                integers[name] = flat[self.masks[name]] if name in self.masks else flat
+        return integers
 
     def _choose(self, axes: bool) -> None:
         """Tables, and offsets of rows and columns, for the values as they are."""
-        for steps in self.steps.values():
-            steps.choose()
-        coarser = None
+        for name, part in self.steps.parts:
+            rounded = self.steps.part(name, part).ravel()
+            table, bits = best_table(rounded)
+            self.vector_codes[name, part] = table, vector_bits(rounded) - bits
+        coarser, integers = None, self._integers()
         for name in reversed(self.grids):
-            values = self._grid_integers(name)
-            size, grid = self.steps[name], self.grids[name]
-            coded = CodedGrid(values, size.index, step_offsets=size.blocks())
+            values, grid = integers[name].cpu().numpy().astype(np.int64), self.grids[name]
+            coded = CodedGrid(values, self.steps.index(name), step_offsets=self.steps.blocks(name))
             coded = replace(coded, weights=changes_of(grid.prior))
             if values.any():
                 coded, _ = with_scales(coded, coarser)
@@ -302,39 +325,39 @@ class ParameterQuantiser:
         for name in self.learned:
             if name in self.grids:
                 continue
-            values, matrix = self._integers(name), self.matrices[name]
-            size, known = self.steps[name], Axes()
+            values, matrix = integers[name], self.matrices[name]
+            step_axes, known = self.steps.axes(name), Axes()
             if not values.any():
                 self.codes[name] = _Code((rare_table(len(values)),), known, 1.0)
                 continue
             if axes:
-                code = choose(values, matrix, size.index, size.axes())
+                code = choose(values, matrix, self.steps.index(name), step_axes)
                 tables, known = code.tables, code.scale_axes
             else:
                 if name in self.codes:
                     known = self.codes[name].scale_axes
-                tables = choose_tables(values, matrix, size.axes(), known)
+                tables = choose_tables(values, matrix, step_axes, known)
             header = plain_header(len(tables) > 1)
             if known:
                 header += vector_bits(known.rows) + vector_bits(known.columns)
-            self.codes[name] = _Code(tables, known, header).on(self.learned[name].device)
+            self.codes[name] = _Code(tables, known, header)
 
     @torch.no_grad()
     def coded(self, model: nn.Module) -> dict[str, CodedTensor | CodedGrid]:
         """What to code for every parameter, in the model's order."""
         tensors: dict[str, CodedTensor | CodedGrid] = {}
+        integers, steps = self._integers(), self.steps
         for name, parameter in model.named_parameters():
             if kind_of(name) == "grid":
-                values = np.zeros(parameter.shape, np.int64)
-                tensors[name] = CodedGrid(values)
+                tensors[name] = CodedGrid(np.zeros(parameter.shape, np.int64))
                 if name in self.learned:
-                    values, size = self._grid_integers(name), self.steps[name]
-                    tensors[name] = CodedGrid(values, size.index, step_offsets=size.blocks())
+                    values = integers[name].cpu().numpy().astype(np.int64)
+                    tensors[name] = CodedGrid(
+                        values, steps.index(name), step_offsets=steps.blocks(name)
+                    )
             elif name in self.learned:
-                size = self.steps[name]
-                tensors[name] = choose(
-                    self._integers(name), self.matrices[name], size.index, size.axes()
-                )
+                where = self.matrices[name], steps.index(name), steps.axes(name)
+                tensors[name] = choose(integers[name], *where)
             else:
                 tensors[name] = CodedTensor(np.zeros(len(self.matrices[name]), np.int32))
         grids = {name: t for name, t in tensors.items() if isinstance(t, CodedGrid)}

@@ -3,155 +3,169 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream.vectors import best_table, vector_bits
 from innvc.bitstream.weights import Axes
-from innvc.fit.parameter_rate import tensor_bits
 from innvc.model.model import kind_of
 from innvc.model.parameter_layout import (
-    BLOCK,
     STEP_LEVELS,
     STEP_UNIT_BITS,
     block_counts,
     long_axes,
     matrix_of,
+    over_blocks,
     step_sizes,
 )
 
 
-class _Round(torch.autograd.Function):
-    """Rounds half up with the gradient of the identity."""
+class _Maps(NamedTuple):
+    """Where the steps of elements come from.
+
+    Attributes:
+        counts, lengths: Elements of each tensor.
+        places: Two offsets of each element: their number in the vector of all, or 0 for none. [n]
+        table: Steps of the indexes.
+    """
+
+    counts: list[int]
+    lengths: Tensor
+    places: tuple[Tensor, Tensor]
+    table: Tensor
+
+
+class _Steps(torch.autograd.Function):
+    """Steps [n] of the elements of all tensors; straight-through, with the derivative of 2^(i/4).
+
+    One operation for all of them: a tensor by itself is much too small for that.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return torch.floor(x + 0.5)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class _Size(torch.autograd.Function):
-    """Steps of integer-valued indexes, with the derivative of 2^(i / 4)."""
-
-    @staticmethod
-    def forward(ctx, index: Tensor, table: Tensor) -> Tensor:
-        size = table[index.long()]
-        ctx.save_for_backward(size)
+    def forward(ctx, base: Tensor, vector: Tensor, maps: _Maps) -> Tensor:
+        size = sum(maps.counts)
+        index = base.add(0.5).floor().repeat_interleave(maps.lengths, output_size=size)
+        if len(vector):
+            offsets = torch.cat([vector.new_zeros(1), vector.add(0.5).floor()])
+            for places in maps.places:
+                index += offsets.index_select(0, places)
+        inside = (index >= 0) & (index < STEP_LEVELS)
+        size = maps.table[index.clamp(0, STEP_LEVELS - 1).long()]
+        ctx.save_for_backward(size * inside)
+        ctx.maps, ctx.offsets = maps, len(vector)
         return size
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (size,) = ctx.saved_tensors
-        return gradient * size * (math.log(2) / 4), None
+        gradient = gradient * size * (math.log(2) / 4)
+        base = torch.stack([part.sum() for part in gradient.split(ctx.maps.counts)])
+        vector = gradient.new_zeros(1 + ctx.offsets)
+        if ctx.offsets:
+            for places in ctx.maps.places:
+                vector.index_add_(0, places, gradient)
+        return base, vector[1:], None
 
 
 class StepSizes:
-    """The steps of one tensor: an index, and offsets of rows and columns or of blocks.
+    """The steps of tensors: of each an index, and offsets of rows and columns or of blocks.
 
     Rounded to integers with straight-through gradients, as they are coded.
 
     Args:
-        start: Index of the step.
+        parameters: By name.
+        start: Index of the step of each.
         learn: False leaves it there.
+
+    Attributes:
+        base: Indexes [tensors].
+        vector: Offsets of all tensors, one after the other.
+        parts: Of the offsets "rows", "columns" and "blocks" of a tensor their place in it, and
+            their shape.
+        elements: Place of each tensor among the elements of all.
     """
 
-    def __init__(self, name: str, parameter: Tensor, start: int, learn: bool) -> None:
-        self.shape = self.seen = tuple(parameter.shape)
-        self.device = parameter.device
-        self.table = torch.from_numpy(step_sizes()).float().to(self.device)
-        self.base = torch.tensor(float(start), device=self.device, requires_grad=learn)
-        self.learned = [self.base] if learn else []
-        self.vectors: dict[str, Tensor] = {}
-        self.places: dict[str, Tensor] = {}  # of the elements of what is no rectangle
-        self.codes: dict[str, tuple[int, float]] = {}  # table of each vector, and further bits
-        if not learn:
-            return
-        if kind_of(name) == "grid":
-            counts = (self.shape[0], *block_counts(self.shape[1:]))
-            self._add("blocks", counts)
-        else:
-            matrix = matrix_of(name, self.shape)
-            rows, columns = long_axes(matrix.rows, matrix.columns, len(matrix))
-            if rows:
-                self._add("rows", (matrix.rows,))
-            if columns:
-                self._add("columns", (matrix.columns,))
-            if len(matrix) < matrix.rows * matrix.columns:
-                for part, places in (("rows", matrix.row_of), ("columns", matrix.column_of)):
-                    self.places[part] = torch.from_numpy(places).to(self.device)
-            elif self.vectors:
-                self.seen = matrix.rows, matrix.columns
-
-    def _add(self, part: str, shape: tuple[int, ...]) -> None:
-        self.vectors[part] = torch.zeros(shape, device=self.device, requires_grad=True)
-        self.learned.append(self.vectors[part])
-
-    def _index(self) -> Tensor:
-        """Of each element, integer-valued; broadcasts to the shape."""
-        index = _Round.apply(self.base)
-        for part, vector in self.vectors.items():
-            rounded = _Round.apply(vector)
-            if part == "blocks":
-                for axis, (size, block) in enumerate(zip(self.shape[1:], BLOCK, strict=True), 1):
-                    place = torch.arange(size, device=self.device) // block
-                    rounded = rounded.index_select(axis, place)
-                index = index + rounded
-            elif self.places:
-                index = index + rounded.index_select(0, self.places[part])
-            else:
-                index = index + (rounded[:, None] if part == "rows" else rounded)
-        return index.clamp(0, STEP_LEVELS - 1)
-
-    def units(self) -> Tensor:
-        """Steps in units of 2^-20, of the tensor's shape."""
-        return _Size.apply(self._index(), self.table).expand(self.seen).reshape(self.shape)
+    def __init__(self, parameters: dict[str, Tensor], start: dict[str, int], learn: bool) -> None:
+        device = next((p.device for p in parameters.values()), torch.device("cpu"))
+        self.names = list(parameters)
+        self.shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+        self.parts: dict[tuple[str, str], tuple[slice, tuple[int, ...]]] = {}
+        end, none = 0, torch.zeros(0, dtype=torch.int32)
+        places = [none], [none]
+        for name, shape in self.shapes.items():
+            of = [np.zeros(prod(shape), np.int64) for _ in places]
+            for number, (part, counts, where) in enumerate(_offsets(name, shape) if learn else ()):
+                self.parts[name, part] = slice(end, end + prod(counts)), counts
+                of[number] = 1 + end + where
+                end += prod(counts)
+            for all_places, found in zip(places, of, strict=True):
+                all_places.append(torch.from_numpy(found.astype(np.int32)))
+        indexes = [float(start[name]) for name in self.names]
+        self.base = torch.tensor(indexes, device=device, requires_grad=learn)
+        self.vector = torch.zeros(end, device=device, requires_grad=learn)
+        first, second = (torch.cat(p).to(device) for p in places)
+        counts = [prod(shape) for shape in self.shapes.values()]
+        lengths = torch.tensor(counts, dtype=torch.long, device=device)
+        table = torch.from_numpy(step_sizes()).float().to(device) * 2.0**-STEP_UNIT_BITS
+        self.maps = _Maps(counts, lengths, (first, second), table)
+        self.learned = [self.base, self.vector] if learn else []
+        ends = pairwise(accumulate(counts, initial=0))
+        self.elements = {name: slice(*pair) for name, pair in zip(self.names, ends, strict=True)}
 
     def __call__(self) -> Tensor:
-        """Steps of the elements, of the tensor's shape."""
-        return self.units() * 2.0**-STEP_UNIT_BITS
+        """Steps [n] of the elements of all tensors, one after the other."""
+        return _Steps.apply(self.base, self.vector, self.maps)
 
-    def bits(self) -> Tensor:
-        """Bits of the offsets, differentiable, under the tables chosen last."""
-        if len(self.codes) < len(self.vectors):
-            self.choose()
-        total = torch.zeros((), device=self.device)
-        for part, vector in self.vectors.items():
-            table, rest = self.codes[part]
-            total = total + tensor_bits(vector.flatten(), None, (table,)) + rest
-        return total
-
-    def choose(self) -> None:
-        """Looks for the tables that take the least bits."""
-        for part, vector in self.vectors.items():
-            rounded = _rounded(vector).ravel()
-            table, bits = best_table(rounded)
-            self.codes[part] = table, vector_bits(rounded) - bits
+    def of(self, name: str) -> Tensor:
+        """Steps of the elements of a tensor."""
+        return self()[self.elements[name]].view(self.shapes[name])
 
     @torch.no_grad()
-    def offsets(self, part: str) -> Tensor | None:
-        """Offsets of "rows" or "columns" as they are coded, None where there are none."""
-        vector = self.vectors.get(part)
-        return None if vector is None else torch.floor(vector + 0.5).long()
+    def offsets(self) -> Tensor | None:
+        """The sum of the offsets of each element [n], int64; None is none at all."""
+        if not len(self.vector):
+            return None
+        rounded = torch.cat([self.vector.new_zeros(1), self.vector.add(0.5).floor()]).long()
+        first, second = (rounded.index_select(0, places) for places in self.maps.places)
+        return first + second
 
-    @property
-    def index(self) -> int:
-        return int(_rounded(self.base).clip(0, STEP_LEVELS - 1))
+    def index(self, name: str) -> int:
+        """The index of a tensor's step."""
+        index = self.base[self.names.index(name)].detach().add(0.5).floor()
+        return int(index.clamp(0, STEP_LEVELS - 1))
 
-    def axes(self) -> Axes:
-        """Offsets of rows and columns."""
-        parts = {n: _rounded(v) for n, v in self.vectors.items() if n != "blocks"}
-        return Axes(**parts)
+    def axes(self, name: str) -> Axes:
+        """Offsets of a tensor's rows and columns."""
+        return Axes(*(self.part(name, axis) for axis in ("rows", "columns")))
 
-    def blocks(self) -> np.ndarray:
+    def blocks(self, name: str) -> np.ndarray:
         """Offsets of the blocks of a grid, [C, T', H', W'], or empty."""
-        vector = self.vectors.get("blocks")
-        return np.zeros(0, np.int64) if vector is None else _rounded(vector)
+        return self.part(name, "blocks")
+
+    def part(self, name: str, part: str) -> np.ndarray:
+        """Offsets as they are coded; empty where there are none."""
+        place, shape = self.parts.get((name, part), (slice(0), (0,)))
+        values = torch.floor(self.vector[place].detach() + 0.5)
+        return values.cpu().numpy().astype(np.int64).reshape(shape)
 
 
-def _rounded(values: Tensor) -> np.ndarray:
-    return torch.floor(values.detach() + 0.5).cpu().numpy().astype(np.int64)
+def _offsets(
+    name: str, shape: tuple[int, ...]
+) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
+    """What a tensor has offsets for, their shape, and the number of each element's offset."""
+    if kind_of(name) == "grid":
+        counts = (shape[0], *block_counts(shape[1:]))
+        numbers = np.arange(prod(counts)).reshape(counts)
+        yield "blocks", counts, over_blocks(numbers, shape[1:]).ravel()
+        return
+    matrix = matrix_of(name, shape)
+    rows, columns = long_axes(matrix.rows, matrix.columns, len(matrix))
+    if rows:
+        yield "rows", (matrix.rows,), matrix.row_of
+    if columns:
+        yield "columns", (matrix.columns,), matrix.column_of
