@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+FEW = 32  # channels up to which normalisation in several operations is faster to differentiate
+
+
 def bounded(log_scale: Tensor) -> Tensor:
     """Bounds a log-scale to (-1, 1): wider exponents cost the inverse its precision in float32."""
     return torch.tanh(log_scale)
@@ -85,11 +88,11 @@ def pointwise(x: Tensor, layer: nn.Conv2d) -> Tensor:
 class LayerNorm(nn.Module):
     """LayerNorm over the channels of [N, C, H, W], without learned affine.
 
-    In the fit in one operation, with the channels last in its result.
+    In the fit in one operation, with the channels last in its result, where that is faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and x.shape[1] > FEW:
             x = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6)
             return x.permute(0, 3, 1, 2)
         mean = x.mean(1, keepdim=True)
