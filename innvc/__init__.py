@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Limits", "compare", "decode", "encode", "open", "verify"]
+__all__ = ["Limits", "compare", "decode", "encode", "open", "plan", "verify"]
 
 if TYPE_CHECKING:
-    from innvc.api import Limits, compare, decode, encode, verify
+    from innvc.api import Limits, compare, decode, encode, plan, verify
     from innvc.api import open_video as open
 
 

@@ -6,26 +6,29 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from innvc import __version__
 from innvc.bitstream.header import Limits
 from innvc.checkpoint import SECONDS, Checkpoint
-from innvc.clip import Clip, refuse_innv
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
-from innvc.encoding import EncodeJob, EncodeProgress, EncodeResult, check_settings
+from innvc.encoding import EncodeProgress, EncodeResult
 from innvc.errors import CorruptError, UsageError
 from innvc.output import OutputFile, check_output, same_file
 from innvc.passes import Passes
 from innvc.reader import VideoReader, frame_range
-from innvc.target import lambda_of, target_of
+from innvc.request import AUTO, EncodeRequest
+from innvc.switches import Switches
 from innvc.verification import verify
 from innvc.video.sink import open_sink
-from innvc.video.source import open_source
 from innvc.video.streams import StreamsPart
+
+if TYPE_CHECKING:
+    from innvc.planning import EncodePlan
 
 __all__ = [
     "EncodeProgress",
@@ -126,88 +129,81 @@ def encode(
         InnvcError: with a sentence, a hint and an exit code.
     """
     began = time.monotonic()
-    lambda_ = _lambda(lambda_, quality, target_psnr, target_bytes, bitrate)
-    check_settings(lambda_, steps, seconds, gop, keyint, seed)
-    name, path = os.fspath(source), Path(output)
-    check_output(path, name, overwrite)
+    path = Path(output)
+    request = EncodeRequest(
+        os.fspath(source),
+        lambda_=lambda_,
+        quality=quality,
+        target_psnr=target_psnr,
+        target_bytes=target_bytes,
+        bitrate=bitrate,
+        preset=preset,
+        steps=steps,
+        seconds=seconds,
+        gop=gop,
+        keyint=keyint,
+        seed=seed,
+        switches=Switches(
+            model=model,
+            mask=mask,
+            modulation=modulation,
+            residual=residual,
+            base=base,
+            coupling=coupling,
+            context=context,
+            grid_context=grid_context,
+            intra=intra,
+            directions=directions,
+            motion=motion,
+            prediction=prediction,
+            step_offsets=step_offsets,
+            dependent=dependent,
+            post_filter=post_filter,
+            start=start,
+        ),
+        device=device,
+        threads=threads,
+        size=size,
+        pix_fmt=pix_fmt,
+        fps=fps,
+        frames=frames,
+    )
+    request.check()
+    check_output(path, source, overwrite)
     if not checkpoint >= 0:
         raise UsageError(f"Cannot save every {checkpoint:g} seconds.", "Give a time, as in 60s.")
+    if resume and preset == AUTO:
+        raise UsageError("To go on, an encode needs its preset.", "Name the one it chose.")
     kept = Checkpoint(path, checkpoint, resume, overwrite)
-    from innvc.device import limit_threads, select
-    from innvc.presets import PRESETS
-    from innvc.switches import Switches
-
-    switches = Switches(
-        model=model,
-        mask=mask,
-        modulation=modulation,
-        residual=residual,
-        base=base,
-        coupling=coupling,
-        context=context,
-        grid_context=grid_context,
-        intra=intra,
-        directions=directions,
-        motion=motion,
-        prediction=prediction,
-        step_offsets=step_offsets,
-        dependent=dependent,
-        post_filter=post_filter,
-        start=start,
-    )
-    switches.check()
-    if model == "nvrc" and gop is not None:
-        raise UsageError("The model nvrc has no groups of frames.", "Leave out --gop or --model.")
-    if model == "nvrc" and (target_psnr, target_bytes, bitrate) != (None, None, None):
-        raise UsageError(
-            "The model nvrc cannot aim at a size or a PSNR.", "Give --lambda or --quality."
-        )
-    if preset not in PRESETS:
-        raise UsageError(f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
-    where = select(device)
-    limit_threads(threads)
-    refuse_innv(name)
     notes: list[str] = []
 
-    def remark(texts: list[str]) -> None:
-        for text in texts:
-            if text not in notes:
-                notes.append(text)
-                if note is not None:
-                    note(text)
+    def remark(text: str) -> None:
+        if text not in notes:
+            notes.append(text)
+            if note is not None:
+                note(text)
 
     with ExitStack() as stack:
-        video = stack.enter_context(
-            open_source(name, size=size, pix_fmt=pix_fmt, fps=fps, frames=frames)
-        )
-        remark(video.notes)
-        clip = Clip(video, from_stdin=name == "-")
-        target = target_of(clip.info, clip.count, target_psnr, target_bytes, bitrate)
-
-        def make(clip: Clip, lambda_: float) -> EncodeJob:
-            return EncodeJob(
-                clip, lambda_, preset, steps, seconds, gop, keyint, seed, where, switches
-            )
-
-        first = make(clip, lambda_)  # refuses what cannot be done
+        opened = stack.enter_context(request.open(remark))
+        clip = opened.clip
+        first = opened.make(clip, opened.lambda_)  # refuses what cannot be done
         if resume and not kept.found:
-            remark(["There is no checkpoint; the encode begins anew."])
+            remark("There is no checkpoint; the encode begins anew.")
         streams = clip.streams() if audio else None
         report = progress or (lambda state: None)
         passes = Passes(
             clip,
-            make,
+            opened.make,
             lambda: stack.enter_context(OutputFile(path, overwrite)),
             streams,
             device,
             report,
             stop,
         )
-        if target is None:
+        if opened.target is None:
             made, count = passes.once(first, kept), 1
         else:
-            made, count = passes.search(target, kept, lambda text: remark([text]))
-        remark(video.notes)
+            made, count = passes.search(opened.target, kept, remark)
         made.finish(device, report)
         total = made.output.path.stat().st_size
         made.output.commit()
@@ -228,28 +224,43 @@ def encode(
         steps_per_second=made.steps / made.fit_seconds if made.fit_seconds else None,
         seconds=time.monotonic() - began,
         lambda_=job.header.lambda_,
-        preset=preset,
-        device=str(where),
+        preset=job.header.preset,
+        device=str(job.device),
         model=_summary(job.header.model),
         version=__version__,
         interrupted=stop(),
         target_psnr=target_psnr,
-        target_bytes=None if target is None else target.bytes,
+        target_bytes=None if opened.target is None else opened.target.bytes,
         passes=count,
         notes=notes,
     )
 
 
-def _lambda(lambda_: float | None, quality: float | None, *targets: float | None) -> float:
-    """The lambda that is given, or with which a search begins."""
-    if sum(value is not None for value in (lambda_, quality, *targets)) > 1:
-        raise UsageError(
-            "More than one says how good the video shall be.",
-            "Give one of --lambda, --quality, --target-psnr, --target-size and --bitrate.",
-        )
-    if quality is not None:
-        return lambda_of(quality)
-    return 1.0 if lambda_ is None else lambda_
+def plan(
+    source: str | os.PathLike[str],
+    *,
+    note: Callable[[str], None] | None = None,
+    **options: Any,
+) -> EncodePlan:
+    """What `encode` would do and take; encodes a few frames for that.
+
+    Args:
+        options: As of `encode`, those that decide what the file holds: from `lambda_` to `frames`.
+
+    Raises:
+        InnvcError: `encode` would be refused.
+    """
+    from innvc.passes import TRIES
+    from innvc.planning import Timing
+
+    names = [field.name for field in fields(Switches)]
+    switches = Switches(**{name: options.pop(name) for name in names if name in options})
+    request = EncodeRequest(os.fspath(source), switches=switches, **options)
+    request.check()
+    with request.open(note or (lambda text: None)) as opened:
+        passes = 1 if opened.target is None else TRIES
+        timing = Timing(opened.clip, request.device)
+        return timing.plan(lambda clip: opened.make(clip, opened.lambda_), passes)
 
 
 def _summary(config: ModelConfig) -> str:

@@ -27,7 +27,7 @@ from innvc.options import (
     Verbose,
     given,
 )
-from innvc.show import EncodeDisplay, FrameDisplay, print_info, say
+from innvc.show import EncodeDisplay, FrameDisplay, print_info, print_plan, say
 
 app = typer.Typer(
     name="innvc",
@@ -70,13 +70,17 @@ def encode(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option("-p", "--preset", help="instant, fast, medium, compact, slow or paper.")
+        str,
+        typer.Option("-p", "--preset", help="instant, fast, medium, compact, slow, paper or auto."),
     ] = "fast",
     model: Annotated[
         str,
         typer.Option(metavar="innvc|nvrc", help="nvrc: the field alone, for low rates."),
     ] = "innvc",
     overwrite: Overwrite = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would take, by a few frames.")
+    ] = False,
     frames: Frames = None,
     no_audio: Annotated[
         bool, typer.Option("--no-audio", help="Leave out audio and subtitles.")
@@ -168,44 +172,52 @@ def encode(
     """Encode a video. Ctrl-C ends the fit and writes a valid file of what it has."""
     from innvc import api
 
+    arguments = dict(
+        lambda_=lambda_,
+        quality=quality,
+        target_psnr=target_psnr,
+        target_bytes=given(options.amount, target_size),
+        bitrate=given(options.amount, bitrate),
+        preset=preset,
+        steps=steps,
+        seconds=given(options.seconds, seconds),
+        gop=gop,
+        keyint=keyint,
+        seed=seed,
+        model=model,
+        mask=not no_mask,
+        modulation=not no_modulation,
+        residual=residual,
+        base=base,
+        coupling=not no_coupling,
+        context=not no_context,
+        grid_context=grid_context,
+        intra=not no_intra,
+        directions=not no_directions,
+        motion=not no_motion,
+        prediction=not no_prediction,
+        step_offsets=not no_step_offsets,
+        dependent=not no_dependent,
+        post_filter=not no_filter,
+        start=start,
+        device=device,
+        threads=threads,
+        size=given(options.size, size),
+        pix_fmt=pix_fmt,
+        fps=given(options.rate, fps),
+        frames=given(options.frames, frames),
+    )
     stop = process.StopOnInterrupt(quiet)
+    if dry_run:
+        with EncodeDisplay(quiet) as display:
+            plan = api.plan(source, note=display.note, **arguments)
+        print(json.dumps(plan.to_json())) if as_json else print_plan(plan)
+        return
     with stop, EncodeDisplay(quiet) as display:
         result = api.encode(
             source,
             output,
-            lambda_=lambda_,
-            quality=quality,
-            target_psnr=target_psnr,
-            target_bytes=given(options.amount, target_size),
-            bitrate=given(options.amount, bitrate),
-            preset=preset,
-            steps=steps,
-            seconds=given(options.seconds, seconds),
-            gop=gop,
-            keyint=keyint,
-            seed=seed,
-            model=model,
-            mask=not no_mask,
-            modulation=not no_modulation,
-            residual=residual,
-            base=base,
-            coupling=not no_coupling,
-            context=not no_context,
-            grid_context=grid_context,
-            intra=not no_intra,
-            directions=not no_directions,
-            motion=not no_motion,
-            prediction=not no_prediction,
-            step_offsets=not no_step_offsets,
-            dependent=not no_dependent,
-            post_filter=not no_filter,
-            start=start,
-            device=device,
-            threads=threads,
-            size=given(options.size, size),
-            pix_fmt=pix_fmt,
-            fps=given(options.rate, fps),
-            frames=given(options.frames, frames),
+            **arguments,
             audio=not no_audio,
             overwrite=overwrite,
             resume=resume,

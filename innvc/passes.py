@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,12 +31,6 @@ SAMPLE_TRIES, TRIES = 4, 5
 MOTION_RATIO = 1.5  # of lambdas up to which motion is used again
 
 Report = Callable[[EncodeProgress], None]
-
-
-class MakeJob(Protocol):
-    """Makes an encode of a clip with a lambda."""
-
-    def __call__(self, clip: Clip, lambda_: float) -> EncodeJob: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class Passes:
     def __init__(
         self,
         clip: Clip,
-        make: MakeJob,
+        make: Callable[[Clip, float], EncodeJob],
         output: Callable[[], OutputFile],
         streams: StreamsRecord | None,
         device: str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from innvc.encoding import EncodeProgress
     from innvc.fit.loop import Progress
+    from innvc.planning import EncodePlan
 
 LINE_SECONDS = 10.0  # between lines when stderr is no terminal
 
@@ -159,3 +160,24 @@ def print_info(facts: dict[str, Any]) -> None:
             elif isinstance(value, list):
                 value = " ".join(map(str, value))
             print(f"  {key.replace('_', ' '):18} {value}")
+
+
+def print_plan(plan: EncodePlan) -> None:
+    """The report of `innvc encode --dry-run`, on stdout."""
+    memory = "unknown" if plan.encode_bytes is None else _mebibytes(plan.encode_bytes)
+    times = ", ".join(f"{n} {_clock(t)}" for n, t in plan.phases.items() if round(t))
+    rows = {
+        "input": f"{plan.width}x{plan.height} {plan.pix_fmt}, {plan.frames} frames",
+        "preset": f"{plan.preset}, lambda {plan.lambda_:.4g}, on {plan.device}",
+        "segments": f"{plan.segments} of {plan.steps} steps, {plan.parameters} parameters each",
+        "memory": f"about {memory}; to decode at most {_mebibytes(plan.decode_bytes)}",
+        "time": f"about {_clock(plan.seconds)} ({times})",
+    }
+    if plan.passes > 1:
+        rows["passes"] = f"up to {plan.passes}; all but the first without fit"
+    for name, text in rows.items():
+        print(f"{name:9} {text}")
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / (1 << 20):.0f} MiB"

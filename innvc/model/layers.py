@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 FEW = 32  # channels up to which normalisation in several operations is faster to differentiate
 
 
