@@ -13,6 +13,7 @@ import typer
 
 from innvc import options, process
 from innvc.bench_command import bench
+from innvc.edit_commands import concat, cut
 from innvc.options import (
     Device,
     Frames,
@@ -412,6 +413,8 @@ def compare(
             print(f"{key:10} {shown}")
 
 
+app.command()(cut)
+app.command()(concat)
 app.command()(bench)
 
 

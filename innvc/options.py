@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,6 +14,9 @@ from innvc.video.timing import nominal_rate
 
 if TYPE_CHECKING:
     from innvc.bitstream.header import Limits as FileLimits
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 INPUT = "Video input"
 LARGEST = 1 << 31
@@ -60,7 +63,7 @@ Verbose = Annotated[
 ]
 
 
-def given(parse: Callable[[str], Any], text: str | None) -> Any:
+def given(parse: Callable[[T], R], text: T | None) -> R | None:
     """What the text says, None where the option is absent."""
     return None if text is None else parse(text)
 
