@@ -180,12 +180,13 @@ def preset_for(
     if seconds is None:
         samples = clip.info.width * clip.info.height * clip.count
         return CANDIDATES[0 if samples > LARGE else 1 if samples > SMALL else 2]
-    timing = Timing(clip, device)
+    began, timing = time.monotonic(), Timing(clip, device)
     middle = CANDIDATES[1]
     plan = timing.plan(lambda part: make(part, middle), 1)
     fits = {name: make(clip, name).settings.fit.steps for name in CANDIDATES}
     others = plan.seconds - plan.phases["fit"]
     step = plan.phases["fit"] / plan.steps
+    seconds -= time.monotonic() - began
     within = [name for name in CANDIDATES if others + fits[name] * step <= seconds]
     return within[-1] if within else CANDIDATES[0]
 
