@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -143,7 +144,8 @@ class ParameterQuantiser:
         self.vector_codes: dict[tuple[str, str], tuple[int, float]] = {}  # and further bits
         self._tables: Tables | None = None  # of the coded elements, and then the steps' offsets
         self._flat_start = self._flat(self.start)
-        places, self._counts = [], dict.fromkeys(ORDER, 0)
+        places: list[Tensor] = []
+        self._spans: list[tuple[str, int]] = []  # elements of a kind, one span after the other
         for name in self.learned:
             if name in self.grids:
                 continue
@@ -151,7 +153,13 @@ class ParameterQuantiser:
             if name in self.masks:
                 place = place[self.masks[name].cpu()]
             places.append(place)
-            self._counts[kind_of(name)] += len(place)
+            self._spans.append((kind_of(name), len(place)))
+        for (name, _), (part, _) in self.steps.parts.items():
+            self._spans.append((kind_of(name), part.stop - part.start))
+        self._spans = [
+            (kind, sum(count for _, count in spans))
+            for kind, spans in groupby(self._spans, lambda span: span[0])
+        ]
         self._coded = torch.cat([torch.zeros(0, dtype=torch.long), *places])
         self._coded = self._coded.to(self._flat_start.device)
 
@@ -248,19 +256,16 @@ class ParameterQuantiser:
             row = -step_offsets.index_select(0, self._coded)
             row = torch.cat([row, row.new_zeros(len(vector))])
         x = torch.cat([offsets.index_select(0, self._coded), vector])
-        kinds = [kind_of(name) for name, _ in self.steps.parts]
-        sizes = [part.stop - part.start for part, _ in self.steps.parts.values()]
-        counts = dict.fromkeys(ORDER, 0)
-        for kind, size in zip(kinds, sizes, strict=True):
-            counts[kind] += size
-        bits = element_bits(x, row, self._tables).split([*self._counts.values(), *counts.values()])
-        totals = dict.fromkeys(KINDS, offsets.new_zeros(()))
-        for kind, part in zip([*self._counts, *counts], bits, strict=True):
-            totals[kind] = totals[kind] + part.sum()
+        counts = [count for _, count in self._spans]
+        parts = element_bits(x, row, self._tables).split(counts)
+        known = dict.fromkeys(KINDS, 0.0)
         for name, code in self.codes.items():
-            totals[kind_of(name)] = totals[kind_of(name)] + code.header
+            known[kind_of(name)] += code.header
         for (name, _), (_, rest) in self.vector_codes.items():
-            totals[kind_of(name)] = totals[kind_of(name)] + rest
+            known[kind_of(name)] += rest
+        totals = {kind: offsets.new_full((), bits) for kind, bits in known.items()}
+        for (kind, _), part in zip(self._spans, parts, strict=True):
+            totals[kind] = totals[kind] + part.sum()
         if self.grids:
             totals["grid"] = totals["grid"] + self._grid_bits(offsets)
         return totals
