@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
@@ -154,6 +155,17 @@ class VideoReader(Sequence[Frame]):
                 step = 1 / info.frame_rate if info.frame_rate else Fraction(0)
                 return (pts - origin) * info.time_base + (index - last) * step
         return index / (info.frame_rate or DEFAULT_FRAME_RATE)
+
+    def frame_at(self, seconds: float) -> Frame:
+        """The frame that is shown at a time, in seconds from the first one.
+
+        Raises:
+            IndexError: none is.
+        """
+        if not 0 <= seconds < self.time(len(self)):
+            raise IndexError(f"no frame at {seconds:g} of {float(self.time(len(self))):g} seconds")
+        nearly = Fraction(seconds) + Fraction(1, 10**9)  # 0.04 is a little less than 1/25
+        return self[bisect_right(range(len(self)), nearly, key=self.time) - 1]
 
     def close(self) -> None:
         """Closes the file."""

@@ -94,6 +94,17 @@ def test_damage_elsewhere_does_not_matter(clip, tmp_path):
         assert same([damaged[3]], [whole[3]])
 
 
+def test_frames_by_time(clip, reader):
+    """A frame is shown from its own time on up to the next one's."""
+    for index in (0, 7, len(reader) - 1):
+        begins, ends = float(reader.time(index)), float(reader.time(index + 1))
+        for seconds in (begins + 1e-6, (begins + ends) / 2, ends - 1e-6):
+            assert same([reader.frame_at(seconds)], [reader[index]])
+    for seconds in (-0.001, float(reader.time(len(reader))), float("nan")):
+        with pytest.raises(IndexError, match="seconds"):
+            reader.frame_at(seconds)
+
+
 @pytest.fixture
 def two_threads():
     threads = torch.get_num_threads()

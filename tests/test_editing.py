@@ -84,6 +84,10 @@ def test_time_stamps_begin_at_zero_and_go_on(tmp_path):
     write_clip(tmp_path / "a.mkv", frames, "yuv420p", time_base=Fraction(1, 1000))
     options = {"preset": "instant", "gop": 1, "keyint": 2}
     innvc.encode(tmp_path / "a.mkv", tmp_path / "a.innv", **options)
+    with innvc.open(tmp_path / "a.innv") as video:
+        assert [video.frame_at(t / 1000).pts for t in (0, 8.9, 9, 10.9, 21)] == [
+            video[index].pts for index in (0, 1, 2, 2, 4)
+        ]
     innvc.cut(tmp_path / "a.innv", tmp_path / "b.innv", frames=(2, 6))
     with Reader(tmp_path / "a.innv") as whole, Reader(tmp_path / "b.innv") as part:
         pts = whole.segment(0).pts
