@@ -63,7 +63,7 @@ class EncodePlan:
 
     def to_json(self) -> dict[str, Any]:
         """All fields, for JSON."""
-        return asdict(self)
+        return {name.rstrip("_"): value for name, value in asdict(self).items()}
 
 
 class _Stopwatch:

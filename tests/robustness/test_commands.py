@@ -91,10 +91,13 @@ def schemas():
 def test_json(clip, call, tmp_path, schemas):
     source, encoded, _ = clip
     still = make_clip(tmp_path / "still.mkv", "gray", 16, 16, 1)
-    new = [tmp_path / name for name in ("a.innv", "b.innv", "a.yuv")]
+    new = [tmp_path / name for name in ("a.innv", "b.innv", "a.yuv", "c.innv", "d.innv")]
     lines = [
         ["encode", still, "-o", new[0], *QUICK_OPTIONS],
         ["encode", still, "-o", new[1], "--preset", "compact", "--steps", 1],
+        ["encode", still, "-o", new[4], "--dry-run"],
+        ["cut", encoded, "-o", new[3]],
+        ["concat", encoded, encoded, "-o", new[4]],
         ["decode", encoded, "-o", new[2]],
         ["info", encoded],
         ["info", new[1]],
@@ -105,11 +108,13 @@ def test_json(clip, call, tmp_path, schemas):
     for line in lines:
         code, out, err = call(*line, "--json")
         assert code == 0, err
-        validator = jsonschema.Draft202012Validator(schemas[line[0]])
+        name = "plan" if "--dry-run" in line else line[0]
+        validator = jsonschema.Draft202012Validator(schemas[name])
         assert [error.message for error in validator.iter_errors(json.loads(out))] == []
         wrong = json.loads(out) | {"more": 1}
         assert list(validator.iter_errors(wrong))
-    assert {*(line[0] for line in lines), "bench"} == set(schemas)  # test_bench.py has its own
+    # test_bench.py has its own
+    assert {*(line[0] for line in lines), "plan", "bench"} == set(schemas)
 
 
 def commands():
@@ -137,8 +142,8 @@ def arguments(line):
 
 
 def test_commands_are_found():
-    assert len([line for name, line in commands() if name == "README.md"]) == 7
-    assert len(commands()) >= 9
+    assert len([line for name, line in commands() if name == "README.md"]) == 9
+    assert len(commands()) >= 11
 
 
 @pytest.mark.parametrize("name, line", commands(), ids=[" ".join(c) for c in commands()])
