@@ -67,7 +67,6 @@ class EncodeRequest:
         if self.preset not in (*PRESETS, AUTO):
             choices = ", ".join([*PRESETS, AUTO])
             raise UsageError(f"There is no preset '{self.preset}'.", f"Choose one of {choices}.")
-        refuse_innv(self.source)
 
     def first_lambda(self) -> float:
         """The lambda that is given, or with which a search begins."""
@@ -95,6 +94,7 @@ class EncodeRequest:
 
         where = select(self.device)
         limit_threads(self.threads)
+        refuse_innv(self.source)
         with open_source(
             self.source, size=self.size, pix_fmt=self.pix_fmt, fps=self.fps, frames=self.frames
         ) as video:
