@@ -220,8 +220,8 @@ class ParameterQuantiser:
             for name, p in self.learned.items()
         ]
         if self.steps.learned:
-            rate = min(STEP_RATE, 30 / max(1, steps))
-            groups.append({"params": self.steps.learned, "lr": rate})
+            speed = min(STEP_RATE, 30 / max(1, steps))
+            groups.append({"params": self.steps.learned, "lr": speed})
         for grid in self.grids.values():
             groups.append({"params": list(grid.prior.parameters()), "lr": PRIOR_RATE})
         return groups

@@ -48,8 +48,8 @@ class _Steps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, base: Tensor, vector: Tensor, maps: _Maps) -> Tensor:
-        size = sum(maps.counts)
-        index = base.add(0.5).floor().repeat_interleave(maps.lengths, output_size=size)
+        index = base.add(0.5).floor()
+        index = index.repeat_interleave(maps.lengths, output_size=sum(maps.counts))
         if len(vector):
             offsets = torch.cat([vector.new_zeros(1), vector.add(0.5).floor()])
             for places in maps.places:
