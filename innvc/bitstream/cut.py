@@ -46,12 +46,15 @@ def cut_file(
         layers = len(source.header.model.layers)
     if layers < 0:
         raise ValueError(f"cannot keep {layers} layers")
-    check_version(source)
+    _check_version(source)
     wanted = frames or (0, source.header.frames)
-    parts = [_part(source, number, wanted) for number in range(len(source.segments))]
-    kept = [(number, part) for number, part in enumerate(parts) if part is not None]
-    records = [_record(source.segment(number), part) for number, part in kept]
-    first = source.segments[kept[0][0]].first_frame + records[0].first_frame
+    kept = {
+        number: part
+        for number in range(len(source.segments))
+        if (part := _part(source, number, wanted)) is not None
+    }
+    records = [_record(source.segment(number), part) for number, part in kept.items()]
+    first = source.segments[min(kept)].first_frame + records[0].first_frame
     count = sum(record.frames for record in records)
     writer = Writer(target)
     writer.write_header(msgspec.structs.replace(source.header, frames=count))
@@ -59,8 +62,10 @@ def cut_file(
     if streams is not None:
         writer.write_streams(streams)
     known: list[int | None] = []
-    position, pts = 0, _first_pts(records) if count < source.header.frames else 0
-    for (number, part), record in zip(kept, records, strict=True):
+    position, pts = 0, 0
+    if records[0].pts and count < source.header.frames:
+        pts = records[0].pts[0]
+    for (number, part), record in zip(kept.items(), records, strict=True):
         writer.begin_segment(_moved(record, position, -pts))
         writer.write_parameters(source.parameters(number))
         for place, packet in enumerate(part):
@@ -88,7 +93,7 @@ def join_files(sources: Sequence[Reader], target: BinaryIO) -> int:
     """
     headers = [source.header for source in sources]
     for source in sources:
-        check_version(source)
+        _check_version(source)
         for name in HeaderRecord.__struct_fields__:
             values = getattr(headers[0], name), getattr(source.header, name)
             if name not in OWN_FIELDS and values[0] != values[1]:
@@ -105,7 +110,7 @@ def join_files(sources: Sequence[Reader], target: BinaryIO) -> int:
     for source in sources:
         records = [source.segment(number) for number in range(len(source.segments))]
         times = [time for record in records for time in record.pts]
-        if times and len(times) < source.header.frames or bool(times) != bool(records[0].pts):
+        if len(times) not in (0, source.header.frames):
             raise UsageError("Only some segments have time stamps.")
         more = pts - times[0] if times else 0
         for number, record in enumerate(records):
@@ -123,7 +128,7 @@ def join_files(sources: Sequence[Reader], target: BinaryIO) -> int:
     return count
 
 
-def check_version(source: Reader) -> None:
+def _check_version(source: Reader) -> None:
     """Refuses to copy what this version may not know.
 
     Raises:
@@ -148,9 +153,8 @@ def _part(source: Reader, number: int, wanted: tuple[int, int]) -> range | None:
     return range(segment.key_before(inside[0]), inside[-1] + 1)
 
 
-def _record(segment: SegmentRecord, part: range | None) -> SegmentRecord:
+def _record(segment: SegmentRecord, part: range) -> SegmentRecord:
     """The segment of some packets; its first frame counts from the segment's start."""
-    assert part is not None
     start = segment.starts()[part.start]
     sizes = segment.sizes[part.start : part.stop]
     frames = sum(sizes)
@@ -161,10 +165,6 @@ def _record(segment: SegmentRecord, part: range | None) -> SegmentRecord:
         keys=[key - part.start for key in segment.keys if key in part],
         pts=segment.pts[start : start + frames],
     )
-
-
-def _first_pts(records: Sequence[SegmentRecord]) -> int:
-    return records[0].pts[0] if records[0].pts else 0
 
 
 def _moved(segment: SegmentRecord, first_frame: int, pts: int) -> SegmentRecord:
