@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 
 FIT = "Fit"
+LONG = "Long videos"
 AIM = "Target (found by a sample of the clip and a few passes)"
 ablation = functools.partial(typer.Option, rich_help_panel="Parts of the method (ablations)")
 
@@ -105,6 +106,24 @@ def encode(
         int,
         typer.Option(help="Frames from one start of decoding to the next.", rich_help_panel=FIT),
     ] = 256,
+    segment: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Frames that are fitted together; by size and scenes if absent.",
+            rich_help_panel=LONG,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Segments side by side.", rich_help_panel=LONG),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Ray cluster for the segments, or local.", rich_help_panel=LONG
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on where this encode was cut off.", rich_help_panel=FIT),
@@ -184,6 +203,7 @@ def encode(
         seconds=given(options.seconds, seconds),
         gop=gop,
         keyint=keyint,
+        segment=segment,
         seed=seed,
         model=model,
         mask=not no_mask,
@@ -219,6 +239,8 @@ def encode(
             source,
             output,
             **arguments,
+            workers=workers,
+            ray=ray,
             audio=not no_audio,
             overwrite=overwrite,
             resume=resume,
