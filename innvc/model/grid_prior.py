@@ -87,7 +87,7 @@ class GridPrior(nn.Module):
         """What the contexts add to the scale index, and means in whole steps, [C, n, H, W]."""
         w = self.weights()
         current = slices.current
-        even = _even(*current.shape[2:], current.device)
+        even = _even(current.shape[2], current.shape[3], current.device)
         seen = (current * even).clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
         values = (slices.before, slices.after, _neighbours(seen) / 4)
         around = _neighbours(seen.abs()) / 4

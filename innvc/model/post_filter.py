@@ -33,6 +33,12 @@ class PostFilter(nn.Module):
             [U, 8, 8], `middle` [L, U, U, 3, 3], `middle_bias` [L, U], `leave` [6 K, U, 3, 3].
     """
 
+    enter: Tensor
+    tile: Tensor
+    middle: Tensor
+    middle_bias: Tensor
+    leave: Tensor
+
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__()
         for name, array in arrays.items():
@@ -59,7 +65,8 @@ class PostFilter(nn.Module):
         h = h + tile[:, :rows, :columns]
         for kernel, bias in zip(self.middle, self.middle_bias, strict=True):
             h = h + F.conv2d(h, kernel, bias, padding=1).relu_()
-        return F.conv2d(h, self.leave, padding=1).unflatten(1, (-1, 6))
+        found: Tensor = F.conv2d(h, self.leave, padding=1).unflatten(1, (-1, 6))
+        return found
 
 
 class FrameFilter:
