@@ -13,6 +13,7 @@ is odd, and the activity of the coarser level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -155,7 +156,7 @@ def gather(turn: int, grid: Tensor, coarse: Tensor, steps: Tensor) -> Slices:
     return Slices(current, before, after, coarse[own], steps[:, own])
 
 
-def activity(coarser: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+def activity(coarser: Tensor | None, shape: Sequence[int]) -> Tensor:
     """Mean magnitude [T, H, W] of the coarser level [C, T', H', W'], nearest position; else 0.
 
     Position i of an axis lies in the coarser level at min(floor(i / 2), n - 1).
