@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -192,7 +192,7 @@ def encode(
     """Encode a video. Ctrl-C ends the fit and writes a valid file of what it has."""
     from innvc import api
 
-    arguments = dict(
+    arguments: dict[str, Any] = dict(
         lambda_=lambda_,
         quality=quality,
         target_psnr=target_psnr,

@@ -7,7 +7,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class RgbConverter:
         return torch.from_numpy(np.stack(planes))
 
 
-class RgbFrames(Sequence[Tensor]):
+class RgbFrames:
     """The frames of a video as RGB tensors: an index gives one, a slice gives them as one tensor.
 
     Args:
@@ -66,12 +66,6 @@ class RgbFrames(Sequence[Tensor]):
 
     def __len__(self) -> int:
         return len(self._video)
-
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Tensor: ...
 
     def __getitem__(self, index: int | slice) -> Tensor:
         """[3, height, width] of an index, [frames, 3, height, width] of a slice.

@@ -34,6 +34,12 @@ class PostFilter(nn.Module):
             [U, 8, 8], `middle` [L, U, U, 3, 3], `middle_bias` [L, U], `leave` [6 K, U, 3, 3].
     """
 
+    enter: Tensor
+    tile: Tensor
+    middle: Tensor
+    middle_bias: Tensor
+    leave: Tensor
+
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__()
         for name, array in arrays.items():
@@ -60,7 +66,8 @@ class PostFilter(nn.Module):
         h = h + tile[:, :rows, :columns]
         for kernel, bias in zip(self.middle, self.middle_bias, strict=True):
             h = h + _convolve(h, kernel, bias).relu_()
-        return _convolve(h, self.leave).unflatten(1, (-1, 6))
+        found: Tensor = _convolve(h, self.leave).unflatten(1, (-1, 6))
+        return found
 
 
 class FrameFilter:
