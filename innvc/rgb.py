@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,8 @@ class RgbConverter:
 class RgbFrames:
     """The frames of a video as RGB tensors: an index gives one, a slice gives them as one tensor.
 
+    Iteration decodes ahead.
+
     Args:
         video: Whose frames they are.
         device: Of torch, to which they are moved.
@@ -66,6 +68,10 @@ class RgbFrames:
 
     def __len__(self) -> int:
         return len(self._video)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for frame in self._video:
+            yield self._convert(frame).to(self._device)
 
     def __getitem__(self, index: int | slice) -> Tensor:
         """[3, height, width] of an index, [frames, 3, height, width] of a slice.
