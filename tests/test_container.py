@@ -352,7 +352,7 @@ def test_statistics(save):
     parts = [packet for segment in segments for packet in segment["packets"]]
     assert [part["key"] for part in parts] == [True, False, True, True, False]
     for part, packet in zip(parts, packets, strict=True):
-        assert part["latent_by_layer"] == [sum(column) for column in zip(*packet.lengths)]
+        assert part["latent_by_layer"] == [sum(c) for c in zip(*packet.lengths, strict=True)]
         assert sorted(part["latent_by_frame"]) == sorted(map(sum, packet.lengths))
         assert part["latent_by_frame"][0] == sum(packet.lengths[0])  # no group of 3
     assert total == len(data) == sum(kinds.values()) + sum(map(sum, latent))

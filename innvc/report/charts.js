@@ -105,7 +105,8 @@ function chart(block) {
       const places = shown[index].map((p) => ({ x: x.place(p[0]), y: y.place(p[1]), text: spoken(block, one, p) }));
       if (one.kind !== "dots" && places.length > 1) {
         const path = thinned(places, width).map((p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`).join("L");
-        svg.append(painted(mark("path", { class: "curve", d: `M${path}` }), { stroke: fill }));
+        const dashes = (one.colour ?? index) < COLOURS ? "" : "5 4";
+        svg.append(painted(mark("path", { class: "curve", d: `M${path}`, "stroke-dasharray": dashes }), { stroke: fill }));
       }
       if (one.kind === "dots" || places.length <= MARKED) {
         const r = one.large ? 5.5 : one.kind === "dots" ? 3.5 : 2.5;
@@ -184,7 +185,7 @@ function shares(block) {
     const rows = parts.map(([what, value], index) => {
       strip.append(painted(element("span", { title: what }), { background: colour(index), flex: value }));
       const swatch = painted(element("span", { className: "swatch" }), { background: colour(index) });
-      return [[swatch, what], number(value), `${((100 * value) / (total || 1)).toFixed(1)} %`];
+      return [[swatch, what], value, `${((100 * value) / (total || 1)).toFixed(1)} %`];
     });
     const values = table({ head: [name, block.unit, "share"], rows });
     return element("div", {}, element("h3", { textContent: name }), strip, values);
@@ -192,11 +193,11 @@ function shares(block) {
   return element("div", { className: "tables" }, ...made);
 }
 
-// block: head, rows of texts; all columns but the first (or as many as `left`) hold numbers.
+// block: head, rows of texts and numbers; the first column is to the left, or as many as `left`.
 function table({ head, rows, left = 1 }) {
   const row = (cells, kind) =>
     element("tr", {}, ...cells.map((cell, index) =>
-      element(kind, { className: index < left ? "" : "number" }, ...[cell].flat())));
+      element(kind, { className: index < left ? "" : "number" }, ...[cell].flat().map((part) => (part instanceof Node ? part : number(part))))));
   const made = element("table", {}, element("thead", {}, row(head, "th")), element("tbody", {}, ...rows.map((cells) => row(cells, "td"))));
   return element("div", { className: "scroll" }, made);
 }

@@ -115,27 +115,28 @@ def decibels(value: float | None) -> str:
 
 
 def _viewer(recorder: Recorder, record: PassRecord) -> Block:
-    rate = recorder.info.frame_rate
-    items = []
+    rate, painter = recorder.info.frame_rate, recorder.painter
+    files, items = list[str](), list[Block]()
     for number, pictures in sorted(record.pictures.items()):
         time = f", {float(number / rate):.2f} s" if rate else ""
-        items.append(
-            {
-                "name": f"Frame {number}{time}",
-                "detail": f"PSNR-Y {decibels(record.decibels[number][0])}",
-                "pictures": [data_uri(picture) for picture in pictures],
-            }
-        )
-    painter, count = recorder.painter, len(record.decibels)
-    note = f"{len(items)} of {count} frames, in 8-bit RGB without loss"
+        item = {
+            "name": f"Frame {number}{time}",
+            "detail": f"PSNR-Y {decibels(record.decibels[number][0])}",
+            "pictures": [len(files), len(files) + 1],
+            "aspect": painter.aspect,
+        }
+        files += map(data_uri, pictures)
+        items.append(item)
+    note = f"{len(items)} of {len(record.decibels)} frames, in 8-bit RGB without loss"
     if painter.scaled:
         note += ", scaled down to {}x{}".format(*painter.size)
     return {
         "type": "viewer",
         "step": "Frame",
         "names": ["Original", "Decoded"],
+        "pair": [0, 1],
+        "files": files,
         "items": items,
-        "aspect": painter.aspect,
         "note": note + ".",
     }
 
@@ -259,7 +260,11 @@ def _rate_distortion(
     video = facts["video"]
     pixels = video["width"] * video["height"]
     whole = [
-        [8 * p.bytes / (pixels * video["frames"]), p.psnr_y, f"{p.bytes:,} bytes, λ {p.lambda_:.4g}"]
+        [
+            8 * p.bytes / (pixels * video["frames"]),
+            p.psnr_y,
+            f"{p.bytes:,} bytes, λ {p.lambda_:.4g}",
+        ]
         for p in recorder.passes
     ]
     groups = []
@@ -287,17 +292,17 @@ def _fit(recorder: Recorder) -> list[Block]:
         return [{"type": "text", "text": "Nothing was fitted: the model is the one it began with."}]
     run = max(curve.run for curve in recorder.fits.values())
     note = "Of random crops" + (f", means over {run} steps." if run > 1 else ".")
-    views = [
-        ("Loss", "bits per pixel + λ · distortion", lambda v: v[1]),
-        ("Rate", "rate (bits per pixel)", lambda v: v[2]),
-        ("Distortion", "mean squared error (8-bit code values)", lambda v: v[3]),
-    ]
+    values = {
+        "Loss": "bits per pixel + λ · distortion",
+        "Rate": "rate (bits per pixel)",
+        "Distortion": "mean squared error (8-bit code values)",
+    }
     options = []
-    for name, axis, value in views:
+    for place, (name, axis) in enumerate(values.items(), 1):
         series = [
             {
                 "name": f"segment {number + 1}",
-                "points": [[point[0], value(point)] for point in curve.points()],
+                "points": [[point[0], point[place]] for point in curve.points()],
             }
             for number, curve in sorted(recorder.fits.items())
         ]

@@ -1,9 +1,10 @@
 // Pictures beside each other: split, one alone, or their difference.
 //
-// block: names of the pictures of an item, items of {name, detail, pictures (addresses), names (of
-// these pictures, in place of the usual ones)}, aspect or item.aspect, step (what an item is), note.
+// block: files (addresses), names of the pictures of an item, pair (the two that are shown first),
+// items of {name, detail, pictures (numbers of files), labels (of these), aspect}, step (what an item
+// is), note.
 function viewer(block) {
-  const state = { item: 0, pair: [0, 1], mode: 0, split: 50, gain: 4, zoom: 0 };
+  const state = { item: 0, pair: block.pair, mode: 0, split: 50, gain: 4, zoom: 0 };
   const images = [new Image(), new Image()];
   const difference = element("canvas", { className: "difference" });
   const edge = element("div", { className: "edge" });
@@ -23,7 +24,7 @@ function viewer(block) {
   const tools = element("div", { className: "tools" }, choices, split, gain, zoom);
   if (block.names.length > 2) {
     const choose = (side) => (index) => change({ pair: state.pair.with(side, index) });
-    tools.prepend(...sides.map((name, side) => select(name, block.names, side, choose(side))));
+    tools.prepend(...sides.map((name, side) => select(name, block.names, block.pair[side], choose(side))));
   }
   const items = slider(block.step, 0, block.items.length - 1, 0, (value) => change({ item: value }));
   const frames = element("div", { className: "frames" }, ...items.childNodes, text);
@@ -38,10 +39,11 @@ function viewer(block) {
   async function update() {
     const turn = ++asked;
     const item = block.items[state.item];
-    const names = state.pair.map((index) => (item.names ?? block.names)[index]);
+    const names = state.pair.map((index) => (item.labels ?? block.names)[index]);
     text.textContent = [item.name, item.detail].filter(Boolean).join(" · ");
     state.pair.forEach((index, side) => {
-      if (images[side].src !== item.pictures[index]) images[side].src = item.pictures[index];
+      const file = block.files[item.pictures[index]];
+      if (images[side].src !== file) images[side].src = file;
       images[side].alt = `${item.name}, ${names[side]}`;
     });
     await Promise.all(images.map((image) => image.decode().catch(() => {})));
@@ -58,7 +60,7 @@ function viewer(block) {
     labels[1].hidden = !splits;
     split.hidden = !splits;
     gain.hidden = !differs;
-    resize(item.aspect ?? block.aspect);
+    resize(item.aspect);
     if (differs) subtract();
     stage.dataset.item = state.item;
   }
