@@ -14,6 +14,7 @@ from browser import browsing, needs_browser
 from helpers import DATA, QUICK_OPTIONS, innvc, make_clip, make_frames, read_frames, write_clip
 from PIL import Image
 
+from innvc import encode
 from innvc.report.encode import decibels
 from innvc.report.page import Section, page
 from innvc.report.pictures import Painter, data_uri, spread
@@ -36,7 +37,7 @@ def made(tmp_path_factory):
     source = write_clip(folder / "a<" / NASTY, [Frame(p) for p in planes])
     output, report = folder / "out.innv", folder / "out.html"
     done = innvc("encode", source, "-o", output, "--report", report, "--gop", 4, "--steps", 6,
-                 "--target-psnr", 38, "--json")  # fmt: skip
+                 "--lambda", .05, "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     return source, output, report, json.loads(done.stdout)
 
@@ -84,7 +85,7 @@ def test_the_page_says_what_the_commands_say(made, call):
     assert [len(o["blocks"][0]["series"][0]["points"]) for o in fits] == [result["steps"]] * 3
     told = dict(sections["This encode"][0]["items"])
     assert told["Input"] == str(source)
-    assert told["Settings"] == "target_psnr 38.0, steps 6, gop 4"
+    assert told["Settings"] == "lambda 0.05, steps 6, gop 4"
 
 
 def test_the_pictures_are_the_frames(made, call, tmp_path):
@@ -264,18 +265,43 @@ def test_long_clips_and_many_points_are_thinned(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [["--model", "nvrc", "--preset", "compact", "--steps", 3], ["--preset", "instant"]],
+    [
+        ["--model", "nvrc", "--preset", "compact", "--steps", 3],
+        ["--preset", "instant", "--target-psnr", 45],
+    ],
 )
 def test_other_models_and_formats(call, tmp_path, options):
     source = make_clip(tmp_path / "a.mkv", "gray10le", 33, 21, 2)
     report = tmp_path / "a.HTML"
-    line = ["encode", source, "-o", tmp_path / "a.innv", "--report", report, *options]
-    code, _, err = call(*line)
+    line = ["encode", source, "-o", tmp_path / "a.innv", "--report", report, *options, "--json"]
+    code, out, err = call(*line)
     assert code == 0, err
     sections = content(report)[1]
     assert [len(one["points"]) for one in sections["Quality of each frame"][0]["series"]] == [2]
+    points = sections["Rate and distortion"][0]["series"][1]["points"]
+    assert len(points) == json.loads(out)["passes"]
+    assert (len(points) > 1) == ("--target-psnr" in options)
     fit = sections["Fit"][0]
     assert fit["type"] == ("choice" if "nvrc" in options else "text")
+
+
+def test_segments(monkeypatch, tmp_path):
+    monkeypatch.setattr("innvc.clip.SEGMENT_SAMPLES", 1)
+    source = make_clip(tmp_path / "a.mkv", "gray", 16, 16, 40)
+    report = tmp_path / "a.html"
+    encode(source, tmp_path / "a.innv", preset="fast", steps=3, motion=False, report=report)
+    sections = content(report)[1]
+    fit = sections["Fit"][0]["options"][0]["blocks"][0]["series"]
+    assert [(one["name"], len(one["points"])) for one in fit] == [
+        ("segment 1", 3),
+        ("segment 2", 3),
+    ]
+    options = sections["Where the bytes went"][1]["options"]
+    assert [option["name"] for option in options] == ["Frames", "Groups of frames", "Segments"]
+    assert options[2]["blocks"][0]["ticks"] == [0, 32]
+    assert len(sections["Quality of each frame"][0]["series"][0]["points"]) == 40
+    names = [item["name"].split(",")[0] for item in sections["Pictures"][0]["items"]]
+    assert names[0] == "Frame 0" and names[-1] == "Frame 39" and len(names) == 8
 
 
 # What is refused, and what a failure leaves

@@ -78,7 +78,7 @@ def encode_page(
         Section("Where the bytes went", [_kinds(facts), _over_time(facts, packets)]),
         Section("Quality of each frame", [_quality(recorder, record)]),
         Section("Rate and distortion", _rate_distortion(facts, packets, recorder, record)),
-        Section("Fit", _fit(recorder)),
+        Section("Fit", _fit(recorder, result)),
         Section("This encode", [_facts(request, result, facts, recorder)]),
     ]
     name = os.path.basename(request.source) if request.source != "-" else "standard input"
@@ -287,9 +287,10 @@ def _rate_distortion(
     return [chart]
 
 
-def _fit(recorder: Recorder) -> list[Block]:
+def _fit(recorder: Recorder, result: EncodeResult) -> list[Block]:
     if not recorder.fits:
-        return [{"type": "text", "text": "Nothing was fitted: the model is the one it began with."}]
+        text = "The fit was done by the encode that this one goes on from."
+        return [{"type": "text", "text": text if result.steps else "Nothing was fitted."}]
     run = max(curve.run for curve in recorder.fits.values())
     note = "Of random crops" + (f", means over {run} steps." if run > 1 else ".")
     values = {
