@@ -79,6 +79,10 @@ def encode(
         str,
         typer.Option(metavar="innvc|nvrc", help="nvrc: the field alone, for low rates."),
     ] = "innvc",
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page of charts and pictures, .html."),
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would take, by a few frames.")
@@ -245,6 +249,7 @@ def encode(
             overwrite=overwrite,
             resume=resume,
             checkpoint=options.seconds(checkpoint),
+            report=report,
             progress=display.update,
             note=display.note,
             stop=stop,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from innvc.encoder import Decisions
+    from innvc.report.recorder import PassRecord
     from innvc.switches import Switches
 
 
@@ -236,9 +237,16 @@ class EncodeJob:
 
 
 def measure(
-    path: Path, clip: Clip, device: str, report: Callable[[EncodeProgress], None]
+    path: Path,
+    clip: Clip,
+    device: str,
+    report: Callable[[EncodeProgress], None],
+    record: PassRecord | None = None,
 ) -> Quality:
     """Quality of the file as `decode` reads it.
+
+    Args:
+        record: Is shown every frame.
 
     Raises:
         VerificationError: the file does not decode.
@@ -246,7 +254,9 @@ def measure(
     meter = QualityMeter(clip.info.format, msssim=True)
     with _reading(path, device) as reader:
         for done, (original, decoded) in enumerate(zip(clip, reader, strict=True), 1):
-            meter.update(original.planes, decoded.planes)
+            decibels = meter.update(original.planes, decoded.planes)
+            if record is not None:
+                record.add(original.planes, decoded.planes, decibels)
             report(EncodeProgress("measure", done, clip.count, 0, 1))
     return meter.result()
 
