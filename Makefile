@@ -8,7 +8,7 @@ env: $(STAMP)
 # The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench,dev,ray]"
 	touch $@
 
 demo: env

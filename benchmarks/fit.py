@@ -25,8 +25,8 @@ from torch.profiler import ProfilerActivity, profile
 import innvc
 from innvc.bench.provenance import commit, machine
 from innvc.device import limit_threads, select
-from innvc.encoding import EncodeProgress
 from innvc.fit.loop import Progress
+from innvc.progress import EncodeProgress
 
 PROFILED = 4  # steps
 

@@ -16,16 +16,18 @@ from innvc.bitstream.header import Limits
 from innvc.checkpoint import SECONDS, Checkpoint
 from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
-from innvc.encoding import EncodeProgress, EncodeResult
+from innvc.encoding import EncodeResult
 from innvc.errors import CorruptError, UsageError
 from innvc.output import OutputFile, check_output, same_file
 from innvc.passes import Passes
+from innvc.progress import EncodeProgress
 from innvc.reader import VideoReader, frame_range
 from innvc.request import AUTO, EncodeRequest
 from innvc.switches import Switches
 from innvc.verification import verify
 from innvc.video.sink import open_sink
 from innvc.video.streams import StreamsPart
+from innvc.workers import check_workers, runner
 
 if TYPE_CHECKING:
     from innvc.planning import EncodePlan
@@ -58,6 +60,7 @@ def encode(
     seconds: float | None = None,
     gop: int | None = None,
     keyint: int = KEYINT,
+    segment: int | None = None,
     seed: int = 0,
     model: str = "innvc",
     mask: bool = True,
@@ -77,6 +80,8 @@ def encode(
     start: int | None = None,
     device: str = "auto",
     threads: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
     size: tuple[int, int] | None = None,
     pix_fmt: str | None = None,
     fps: Fraction | None = None,
@@ -106,6 +111,8 @@ def encode(
         gop: Most frames of a group (1 to 32), all being nearly equal; None lets the encoder
             choose.
         keyint: Frames from one packet that decodes alone to the next, at most.
+        segment: Frames of each segment, which is fitted by itself; None chooses by their size and
+            by scene cuts.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
         mask, modulation, residual, base, coupling, context, grid_context, intra, directions,
@@ -113,6 +120,10 @@ def encode(
             Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
+        workers: Processes that encode segments side by side and share the threads; 1 if absent.
+            Frames of `workers` + 1 segments are in memory. The file is the same.
+        ray: Address of a Ray cluster that encodes the segments, as of `ray.init`; "local" begins
+            one here. A segment takes `threads` CPUs, 1 if absent, or a GPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
         frames: Half-open range of frames.
         audio: Copy audio and subtitles of the input into the file, too.
@@ -142,6 +153,7 @@ def encode(
         seconds=seconds,
         gop=gop,
         keyint=keyint,
+        segment=segment,
         seed=seed,
         switches=Switches(
             model=model,
@@ -169,6 +181,7 @@ def encode(
         frames=frames,
     )
     request.check()
+    check_workers(workers)
     check_output(path, source, overwrite)
     if not checkpoint >= 0:
         raise UsageError(f"Cannot save every {checkpoint:g} seconds.", "Give a time, as in 60s.")
@@ -199,6 +212,7 @@ def encode(
             device,
             report,
             stop,
+            stack.enter_context(runner(len(clip.lengths), workers, ray, threads, first.device)),
         )
         if opened.target is None:
             made, count = passes.once(first, kept), 1

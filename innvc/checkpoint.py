@@ -37,7 +37,7 @@ class CodedSegment(Record, frozen=True):
 
 
 class Checkpoint:
-    """The checkpoint of an encode: coded segments, and the state of the fit of the next one.
+    """The checkpoint of an encode: coded segments, and the state of the fits of the next ones.
 
     Each is bound to a hash of the segment's samples and of all that decides how it is coded. The
     folder is made by the first save, and files in it are replaced whole.
@@ -56,7 +56,6 @@ class Checkpoint:
         self.folder = output.with_name(output.name + ".checkpoint")
         self._seconds = seconds
         self._saved = time.monotonic()
-        self._number, self._key = 0, ""
         self._resume = resume
         if resume or not self.folder.exists():
             return
@@ -72,8 +71,8 @@ class Checkpoint:
         """Whether there is something to go on from."""
         return self._resume and self.folder.is_dir()
 
-    def enter(self, number: int, settings: bytes, frames: Iterable[Frame]) -> None:
-        """Begins with a segment.
+    def segment(self, number: int, settings: bytes, frames: Iterable[Frame]) -> SegmentCheckpoint:
+        """The checkpoint of a segment.
 
         Args:
             number: Of the segment.
@@ -84,7 +83,42 @@ class Checkpoint:
             digest.update(repr(frame.pts).encode())
             for plane in frame.planes:
                 digest.update(plane.tobytes())
-        self._number, self._key = number, digest.hexdigest()
+        return SegmentCheckpoint(
+            self.folder, number, digest.hexdigest(), self._seconds, self._resume
+        )
+
+    def keep(self, number: int, coded: CodedSegment) -> None:
+        """Saves a coded segment, when it is time or others were."""
+        if time.monotonic() - self._saved >= self._seconds or self.folder.exists():
+            payload = encode_record(coded)
+            content = hashlib.sha256(payload).digest() + payload
+            _replace(_segment_path(self.folder, number), content)
+            _fit_path(self.folder, number).unlink(missing_ok=True)
+            self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Removes all of it, when the encode is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SegmentCheckpoint:
+    """What there is of one segment.
+
+    Args:
+        folder: Of the checkpoint.
+        number: Of the segment.
+        key: Hash that it is bound to.
+        seconds: Least time from one save to the next.
+        resume: Go on from what is there.
+    """
+
+    def __init__(self, folder: Path, number: int, key: str, seconds: float, resume: bool) -> None:
+        self.folder = folder
+        self.key = key
+        self._number = number
+        self._seconds = seconds
+        self._resume = resume
+        self._saved = time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -97,34 +131,19 @@ class Checkpoint:
             UsageError: what was coded is another one.
             CorruptError: it cannot be read.
         """
-        path = self._segment_path
+        path = _segment_path(self.folder, self._number)
         if not (self._resume and path.exists()):
             return None
         try:
             content = path.read_bytes()
             digest, payload = content[:DIGEST], content[DIGEST:]
             if hashlib.sha256(payload).digest() != digest:
-                raise self._damaged(path)
+                raise _damaged(path)
             record = decode_record(payload, CodedSegment, "checkpoint's")
         except OSError as error:
-            raise self._damaged(path) from error
+            raise _damaged(path) from error
         self._check(record.key)
         return record
-
-    def keep(
-        self,
-        steps: int,
-        seconds: float,
-        segment: SegmentRecord,
-        parameters: ParameterRecord,
-        packets: list[PacketRecord],
-    ) -> None:
-        """Saves a coded segment, when it is time or others were."""
-        if self.due() or self.folder.exists():
-            record = CodedSegment(self._key, steps, seconds, segment, parameters, packets)
-            payload = encode_record(record)
-            self._write(self._segment_path, hashlib.sha256(payload).digest() + payload)
-            self._fit_path.unlink(missing_ok=True)
 
     def load(self) -> FitState | None:
         """The state that a fit of the segment left, or None.
@@ -137,7 +156,7 @@ class Checkpoint:
 
         from innvc.fit.state import FitState
 
-        path = self._fit_path
+        path = _fit_path(self.folder, self._number)
         if not (self._resume and path.exists()):
             return None
         try:
@@ -146,9 +165,9 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             key, numbers, digest = (facts[name] for name in ("key", "numbers", "digest"))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged(path) from error
+            raise _damaged(path) from error
         if _digest(tensors, numbers) != digest:
-            raise self._damaged(path)
+            raise _damaged(path)
         self._check(key)
         return FitState(tensors, numbers)
 
@@ -158,46 +177,44 @@ class Checkpoint:
 
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
         digest = _digest(tensors, state.numbers)
-        facts = {"key": self._key, "numbers": state.numbers, "digest": digest}
-        self._write(self._fit_path, save(tensors, {"state": json.dumps(facts)}))
-
-    def remove(self) -> None:
-        """Removes all of it, when the encode is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def _segment_path(self) -> Path:
-        return self.folder / f"segment{self._number}.msgpack"
-
-    @property
-    def _fit_path(self) -> Path:
-        return self.folder / "fit.safetensors"
-
-    def _write(self, path: Path, content: bytes) -> None:
-        """Replaces a file as a whole."""
-        new = path.with_suffix(".tmp")
-        try:
-            self.folder.mkdir(exist_ok=True)
-            with open(new, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
-        except OSError as error:
-            raise InnvcError(f"Cannot write the checkpoint '{path}': {error.strerror}.") from error
+        facts = {"key": self.key, "numbers": state.numbers, "digest": digest}
+        _replace(_fit_path(self.folder, self._number), save(tensors, {"state": json.dumps(facts)}))
         self._saved = time.monotonic()
 
     def _check(self, key: str) -> None:
-        if key != self._key:
+        if key != self.key:
             raise UsageError(
                 f"The checkpoint '{self.folder}' is of another input or of other settings.",
                 "Give those that it was begun with, or begin anew with -y and without --resume.",
             )
 
-    def _damaged(self, path: Path) -> CorruptError:
-        return CorruptError(
-            f"The checkpoint '{path}' is damaged.", "Begin anew with -y and without --resume."
-        )
+
+def _segment_path(folder: Path, number: int) -> Path:
+    return folder / f"segment{number}.msgpack"
+
+
+def _fit_path(folder: Path, number: int) -> Path:
+    return folder / f"fit{number}.safetensors"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replaces a file as a whole."""
+    new = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with open(new, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError as error:
+        raise InnvcError(f"Cannot write the checkpoint '{path}': {error.strerror}.") from error
+
+
+def _damaged(path: Path) -> CorruptError:
+    return CorruptError(
+        f"The checkpoint '{path}' is damaged.", "Begin anew with -y and without --resume."
+    )
 
 
 def _digest(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> str:

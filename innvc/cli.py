@@ -14,7 +14,7 @@ import typer
 from innvc import options, process
 from innvc.bench_command import bench
 from innvc.edit_commands import concat, cut
-from innvc.help import ABLATIONS, DETAILS, FIT, TARGET, Command, Group, HelpAll
+from innvc.help import ABLATIONS, DETAILS, FIT, LONG, TARGET, Command, Group, HelpAll
 from innvc.options import (
     Device,
     File,
@@ -130,6 +130,24 @@ def encode(
             rich_help_panel=DETAILS,
         ),
     ] = 256,
+    segment: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Frames that are fitted together; by size and scenes if absent.",
+            rich_help_panel=LONG,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Segments side by side.", rich_help_panel=LONG),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Ray cluster for the segments, or local.", rich_help_panel=LONG
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on where this encode was cut off.", rich_help_panel=FIT),
@@ -217,6 +235,7 @@ def encode(
         seconds=given(options.seconds, seconds),
         gop=gop,
         keyint=keyint,
+        segment=segment,
         seed=seed,
         model=model,
         mask=not no_mask,
@@ -252,6 +271,8 @@ def encode(
             source,
             output,
             **arguments,
+            workers=workers,
+            ray=ray,
             audio=not no_audio,
             overwrite=overwrite,
             resume=resume,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 from innvc.bitstream.chunks import SIGNATURE
 from innvc.bitstream.header import Limits
 from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InputError, LimitError
 from innvc.video.formats import Frame
+from innvc.video.scenes import scene_cuts
 from innvc.video.source import VideoSource
 
 SEGMENT_SAMPLES = 1 << 26  # of all planes: what a segment may hold in memory
@@ -23,17 +25,22 @@ RATIO_LIMIT = 1 << 31  # of numerators and denominators in a file
 class Clip:
     """The selected frames of a source.
 
+    Args:
+        video: The source.
+        from_stdin: It cannot be read twice.
+        segment: Frames of each segment but the last; None goes by their size and by scene cuts.
+
     Attributes:
         info: What the file will say of them.
         count: How many there are.
-        segment_frames: Frames of a segment; the last one may have fewer.
+        lengths: Frames of each segment.
 
     Raises:
         InputError: there are no frames.
         LimitError: the size or the number of frames is above what a file can hold.
     """
 
-    def __init__(self, video: VideoSource, from_stdin: bool) -> None:
+    def __init__(self, video: VideoSource, from_stdin: bool, segment: int | None = None) -> None:
         info = video.info
         self.info = replace(
             info,
@@ -57,18 +64,16 @@ class Clip:
         if not self.count:
             raise InputError("The input has no frames.")
         _check_limit("frames", self.count, Limits.frames)
-        self.segment_frames = self._segment_frames()
+        if segment is None:
+            self.lengths = self._lengths()
+        else:
+            self.lengths = _lengths(self.count, segment, segment, [])
 
-    def _segment_frames(self) -> int:
-        """Equal segments in whole groups of 32, as long as memory allows."""
+    def _lengths(self, cuts: bool = True) -> list[int]:
+        """Of segments as long as memory allows, ending with a scene where one ends."""
         longest = max(SEGMENT_FRAMES, SEGMENT_SAMPLES // self._samples // 32 * 32)
-        segments = -(-self.count // longest)
-        return min(longest, -(-self.count // (segments * 32)) * 32)
-
-    @property
-    def segment_count(self) -> int:
-        """How many segments there are."""
-        return -(-self.count // self.segment_frames)
+        found = scene_cuts(self, self.info) if cuts and self.count > longest else []
+        return _lengths(self.count, longest, 32, found)
 
     def streams(self) -> StreamsRecord | None:
         """Audio and subtitles beside the frames, None where there are none."""
@@ -93,19 +98,19 @@ class Clip:
             replace(frame, pts=None) for number, frame in enumerate(self) if number in wanted
         ]
         result.count = len(result._kept)
-        result.segment_frames = result._segment_frames()
+        result.lengths = result._lengths(cuts=False)
         return result
 
     def segments(self) -> Iterator[list[Frame]]:
         """The frames of one segment after the other; the total must be what was counted."""
         run: list[Frame] = []
-        total = 0
+        total = number = 0
         for frame in self:
             run.append(frame)
             total += 1
-            if len(run) == self.segment_frames:
+            if number < len(self.lengths) and len(run) == self.lengths[number]:
                 yield run
-                run = []
+                run, number = [], number + 1
         if run:
             yield run
         if total != self.count:
@@ -113,6 +118,24 @@ class Clip:
                 f"The input gave {total} frames where {self.count} were expected.",
                 "Choose those that can be read with --frames, or repair the file.",
             )
+
+
+def _lengths(count: int, longest: int, unit: int, cuts: Sequence[int]) -> list[int]:
+    """Lengths of segments: nearly equal, in whole units but the last, or ending where a scene does.
+
+    Args:
+        count: Frames.
+        longest: Of a segment.
+        cuts: First frames of scenes, ascending.
+    """
+    ends = [0]
+    while ends[-1] < count:
+        rest = count - ends[-1]
+        equal = -(-rest // (-(-rest // longest) * unit)) * unit
+        end = ends[-1] + min(longest, equal)
+        near = [cut for cut in cuts if end - equal // 4 <= cut < end]
+        ends.append(min(near[-1] if near and end < count else end, count))
+    return [b - a for a, b in pairwise(ends)]
 
 
 def refuse_innv(path: str) -> None:

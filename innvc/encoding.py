@@ -20,37 +20,17 @@ from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
 from innvc.errors import CorruptError, UsageError, VerificationError
 from innvc.metrics import Quality, QualityMeter, to_json_value
+from innvc.progress import EncodeProgress
 from innvc.reader import VideoReader
 from innvc.samples import samples_crc
-from innvc.video.formats import Frame
+from innvc.segment_task import SegmentTask
+from innvc.workers import Runner
 
 if TYPE_CHECKING:
     import torch
 
-    from innvc.encoder import Decisions, SegmentEncoder
-    from innvc.fit.loop import Progress
-    from innvc.picture_encoder import PictureEncoder
+    from innvc.encoder import Decisions
     from innvc.switches import Switches
-
-
-@dataclass(frozen=True)
-class EncodeProgress:
-    """Where an encode is.
-
-    Attributes:
-        phase: "motion" (how frames are grouped and predicted), "fit" and "code" of one segment;
-            "measure" (quality) and "check" (samples in float64) of all.
-        done, total: Frames, in the fit steps.
-        segment, segments: Which segment of how many.
-        fit: State of the fit after a step.
-    """
-
-    phase: str
-    done: int
-    total: int
-    segment: int
-    segments: int
-    fit: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +75,7 @@ def check_settings(
     gop: int | None,
     keyint: int,
     seed: int,
+    segment: int | None,
 ) -> None:
     """Checks what the options of an encode may be.
 
@@ -116,6 +97,8 @@ def check_settings(
         raise UsageError(
             f"A key interval of {keyint} frames is not possible.", "Give a number from 1."
         )
+    if segment is not None and not 1 <= segment < 1 << 31:
+        raise UsageError(f"Segments of {segment} frames are not possible.", "Give a number from 1.")
     if not 0 <= seed < 1 << 63:
         raise UsageError(f"The seed {seed} is out of range.", "Give a number from 0.")
 
@@ -125,7 +108,7 @@ class EncodeJob:
 
     Attributes:
         header: Of the file.
-        fit_seconds: Time that the steps of the fit took so far.
+        fit_seconds: Time that the steps of all fits took.
     """
 
     def __init__(
@@ -151,14 +134,13 @@ class EncodeJob:
         self.device = device
         self.fit_seconds = 0.0
         layout = layout_of(info.format.name)
-        longest = min(clip.count, clip.segment_frames)
-        facts = presets.Clip(layout, info.width, info.height, longest)
+        facts = presets.Clip(layout, info.width, info.height, max(clip.lengths))
         config, fit = presets.make(preset, facts, switches, lambda_)
         if gop is not None:
             config = msgspec.structs.replace(config, gop=gop)
         if steps is not None:
             fit = msgspec.structs.replace(fit, steps=steps)
-        share = None if seconds is None else seconds / clip.segment_count
+        share = None if seconds is None else seconds / len(clip.lengths)
         self.settings = EncodeSettings(fit, even_lambda(lambda_, layout), gop, share, seed)
         self.header = HeaderRecord(
             width=info.width,
@@ -187,6 +169,7 @@ class EncodeJob:
         writer: Writer,
         progress: Callable[[EncodeProgress], None],
         stop: Callable[[], bool],
+        runner: Runner,
         checkpoint: Checkpoint | None = None,
         known: Sequence[Decisions] | None = None,
         streams: StreamsRecord | None = None,
@@ -194,6 +177,7 @@ class EncodeJob:
         """Fits and writes all segments.
 
         Args:
+            runner: Encodes them.
             known: Of each segment, in place of a fit.
             streams: Audio and subtitles.
 
@@ -205,63 +189,45 @@ class EncodeJob:
         writer.write_header(self.header)
         if streams is not None:
             writer.write_streams(streams)
-        first = 0
-        elapsed: dict[int, float] = {}
-        taken: dict[int, int] = {}
+        steps, self.fit_seconds = 0, 0.0
         decided: list[Decisions] = []
-        planned, segments = self.settings.fit.steps, self.clip.segment_count
-        for number, frames in enumerate(self.clip.segments()):
-
-            def report(state: Progress, number: int = number) -> None:
-                elapsed[number], taken[number] = state.elapsed, state.step
-                self.fit_seconds = sum(elapsed.values())
-                progress(EncodeProgress("fit", state.step, planned, number, segments, state))
-
-            def told(phase: str, done: int, total: int, number: int = number) -> None:
-                progress(EncodeProgress(phase, done, total, number, segments))
-
-            coded = None
-            if checkpoint is not None:
-                checkpoint.enter(number, self._settings(first), frames)
-                coded = checkpoint.coded()
-            if coded is not None:
-                elapsed[number], taken[number] = coded.seconds, coded.steps
-                whole = coded.segment, coded.parameters, coded.packets
-            else:
-                given = None if known is None else known[number]
-                encoder = self._encoder(frames, first, given, told)
-                if given is None:
-                    record = encoder.fit(report, stop, checkpoint)
-                else:
-                    record = given.parameters
-                whole = encoder.segment, record, list(encoder.packets(record))
-                if checkpoint is not None and not stop():
-                    checkpoint.keep(taken.get(number, 0), elapsed.get(number, 0.0), *whole)
-            segment, record, packets = whole
-            writer.begin_segment(segment)
-            writer.write_parameters(record)
-            for packet in packets:
+        tasks = self._tasks(checkpoint, known)
+        for number, coded in enumerate(runner.run(tasks, progress, stop)):
+            if checkpoint is not None and not stop():
+                checkpoint.keep(number, coded)
+            writer.begin_segment(coded.segment)
+            writer.write_parameters(coded.parameters)
+            for packet in coded.packets:
                 writer.write_packet(packet)
-            motion = [(packet.subbands, packet.motion) for packet in packets]
-            decided.append(Decisions(record, motion))
-            first += len(frames)
+            motion = [(packet.subbands, packet.motion) for packet in coded.packets]
+            decided.append(Decisions(coded.parameters, motion))
+            steps += coded.steps
+            self.fit_seconds += coded.seconds
         writer.finish()
-        self.fit_seconds = sum(elapsed.values())
-        return sum(taken.values()), decided
+        return steps, decided
 
-    def _encoder(
-        self,
-        frames: list[Frame],
-        first: int,
-        known: Decisions | None,
-        report: Callable[[str, int, int], None],
-    ) -> SegmentEncoder | PictureEncoder:
-        from innvc.encoder import SegmentEncoder
-        from innvc.picture_encoder import PictureEncoder
-
-        picture = self.header.model.field_role == "picture"
-        kind = PictureEncoder if picture else SegmentEncoder
-        return kind(self.header, frames, first, self.settings, self.device, known, report)
+    def _tasks(
+        self, checkpoint: Checkpoint | None, known: Sequence[Decisions] | None
+    ) -> Iterator[SegmentTask]:
+        first = 0
+        for number, frames in enumerate(self.clip.segments()):
+            part = coded = None
+            if checkpoint is not None:
+                part = checkpoint.segment(number, self._settings(first), frames)
+                coded = part.coded()
+            yield SegmentTask(
+                number,
+                len(self.clip.lengths),
+                first,
+                frames,
+                self.header,
+                self.settings,
+                str(self.device),
+                None if known is None else known[number],
+                part,
+                coded,
+            )
+            first += len(frames)
 
     def _settings(self, first: int) -> bytes:
         """All that decides how the segment from this frame on is coded, beside its frames."""

@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 TARGET = "Quality (one of these; 1, the default lambda, is about 48 dB)"
 FIT = "Fit"
+LONG = "Long videos"
 DETAILS = "Details of the fit"
 INPUT = "Raw video"
 ABLATIONS = "Parts of the method (ablations)"

@@ -16,10 +16,12 @@ from innvc.bitstream.streams import StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
-from innvc.encoding import EncodeJob, EncodeProgress, checksums, measure
+from innvc.encoding import EncodeJob, checksums, measure
 from innvc.metrics import Quality
 from innvc.output import OutputFile
+from innvc.progress import EncodeProgress
 from innvc.target import Search, Target
+from innvc.workers import Here, Runner
 
 if TYPE_CHECKING:
     from innvc.encoder import Decisions
@@ -69,6 +71,7 @@ class Passes:
         streams: Audio and subtitles, which the files hold, too.
         device: To measure on.
         report, stop: As of `api.encode`.
+        runner: Encodes the segments of the clip, not of a sample.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Passes:
         device: str,
         report: Report,
         stop: Callable[[], bool],
+        runner: Runner | None = None,
     ) -> None:
         self._streams = streams
         self._clip = clip
@@ -88,6 +92,7 @@ class Passes:
         self._device = device
         self._report = report
         self._stop = stop
+        self._runner = runner or Here()
 
     def once(
         self,
@@ -105,14 +110,22 @@ class Passes:
         output = output or self._output()
         with output.writing() as file:
             writer = Writer(file)
-            streams = self._streams if job.clip is self._clip else None  # not of the sample
-            steps, found = job.write(writer, self._report, self._stop, checkpoint, known, streams)
+            whole = job.clip is self._clip
+            steps, found = job.write(
+                writer,
+                self._report,
+                self._stop,
+                self._runner if whole else Here(),
+                checkpoint,
+                known,
+                self._streams if whole else None,
+            )
         quality = measure(output.path, job.clip, self._device, self._report)
         return Pass(
             job,
             writer,
             output,
-            writer.total_bytes + 4 * job.clip.segment_count,  # the checksums of `finish`
+            writer.total_bytes + 4 * len(job.clip.lengths),  # the checksums of `finish`
             quality,
             steps,
             job.fit_seconds,

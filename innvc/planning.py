@@ -16,9 +16,10 @@ import msgspec
 from innvc.bitstream import budget
 from innvc.bitstream.header import packed_channels
 from innvc.clip import Clip
-from innvc.encoding import EncodeJob, EncodeProgress
+from innvc.encoding import EncodeJob
 from innvc.output import OutputFile
 from innvc.passes import Passes
+from innvc.progress import EncodeProgress
 
 SAMPLES = 1 << 20  # of plane 0 in the frames that are timed, about
 FRAMES = 2, 8  # of them, at least and at most
@@ -131,7 +132,7 @@ class Timing:
         packed = packed_channels(header.pix_fmt, header.model.packing)
         samples = info.format.frame_bytes(info.width, info.height) // info.format.dtype.itemsize
         peak = _peak_bytes()
-        more = max(0, min(self.clip.count, self.clip.segment_frames) - self.sample.count)
+        more = max(0, max(self.clip.lengths) - self.sample.count)
         return EncodePlan(
             preset=header.preset,
             lambda_=header.lambda_,
@@ -139,7 +140,7 @@ class Timing:
             height=info.height,
             pix_fmt=header.pix_fmt,
             frames=self.clip.count,
-            segments=self.clip.segment_count,
+            segments=len(self.clip.lengths),
             device=str(job.device),
             steps=job.settings.fit.steps,
             parameters=budget.parameter_count(header.model, packed),
@@ -164,7 +165,7 @@ class Timing:
         fit = job.settings.fit.steps * watch.step()
         if job.settings.seconds is not None:
             fit = min(fit, job.settings.seconds)
-        phases["fit"] = max(0, before) * ratio + fit * self.clip.segment_count
+        phases["fit"] = max(0, before) * ratio + fit * len(self.clip.lengths)
         return phases
 
 

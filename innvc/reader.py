@@ -21,6 +21,7 @@ from innvc.video.timing import DEFAULT_FRAME_RATE
 if TYPE_CHECKING:
     from innvc.bitstream.index import SegmentEntry
     from innvc.bitstream.streams import StreamsRecord
+    from innvc.rgb import RgbFrames
 
 
 class VideoReader(Sequence[Frame]):
@@ -224,6 +225,19 @@ class VideoReader(Sequence[Frame]):
         with self._packets.ahead(last):
             for index in range(first, last):
                 yield self[index]
+
+    def rgb(self, device: str = "cpu") -> RgbFrames:
+        """The frames as RGB tensors: `video.rgb()[a:b]` is one of [frames, 3, height, width].
+
+        Args:
+            device: Of torch, to which they are moved.
+
+        Raises:
+            UnsupportedError: swscale does not have the matrix of the frames.
+        """
+        from innvc.rgb import RgbFrames
+
+        return RgbFrames(self, device)
 
     def check_symbols(self, segment: int, packet: int) -> None:
         """Reads a packet and decodes all its symbols, whose checksums must match; in order.

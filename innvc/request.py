@@ -33,6 +33,7 @@ class EncodeRequest:
     seconds: float | None = None
     gop: int | None = None
     keyint: int = 256
+    segment: int | None = None
     seed: int = 0
     switches: Switches = AS_PRESET
     device: str = "auto"
@@ -51,7 +52,13 @@ class EncodeRequest:
         from innvc.presets import PRESETS
 
         check_settings(
-            self.first_lambda(), self.steps, self.seconds, self.gop, self.keyint, self.seed
+            self.first_lambda(),
+            self.steps,
+            self.seconds,
+            self.gop,
+            self.keyint,
+            self.seed,
+            self.segment,
         )
         self.switches.check()
         targets = self.target_psnr, self.target_bytes, self.bitrate
@@ -100,7 +107,7 @@ class EncodeRequest:
         ) as video:
             for note in video.notes:
                 remark(note)
-            clip = Clip(video, from_stdin=self.source == "-")
+            clip = Clip(video, self.source == "-", self.segment)
             target = target_of(
                 clip.info, clip.count, self.target_psnr, self.target_bytes, self.bitrate
             )

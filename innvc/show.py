@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from innvc.encoding import EncodeProgress
     from innvc.fit.loop import Progress
     from innvc.planning import EncodePlan
+    from innvc.progress import EncodeProgress
 
 LINE_SECONDS = 10.0  # between lines when stderr is no terminal
 
@@ -105,7 +105,7 @@ class EncodeDisplay(_Display):
     def _of_fit(self, state: EncodeProgress, fit: Progress) -> str:
         speed = fit.step / fit.elapsed if fit.elapsed else 0.0
         whole = fit.elapsed / fit.share if fit.share else 0.0  # of one segment's fit
-        left = (state.segments - state.segment - fit.share) * whole
+        left = (state.segments - state.segment - fit.share) * whole / state.workers
         text = (
             f"step {fit.step}/{state.total} loss {fit.loss:.4g} bpp {fit.bpp:.4f} "
             f"PSNR {fit.psnr_db:.2f} {speed:.1f} steps/s ETA {_clock(left)}"

@@ -160,11 +160,10 @@ def segments(tmp_path_factory):
     """43 frames in segments of 16, 16 and 11."""
     folder = tmp_path_factory.mktemp("segments")
     source = make_clip(folder / "in.mkv", count=43)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("innvc.clip.SEGMENT_SAMPLES", 1)
-        patch.setattr("innvc.clip.SEGMENT_FRAMES", 16)
-        seen = []
-        result = innvc.encode(source, folder / "a.innv", gop=4, progress=seen.append, **QUICK)
+    seen = []
+    result = innvc.encode(
+        source, folder / "a.innv", gop=4, segment=16, progress=seen.append, **QUICK
+    )
     return source, folder / "a.innv", result, seen
 
 
@@ -202,10 +201,8 @@ def test_frames_across_segments(segments, tmp_path):
         assert same(read_frames(part), every[first:last])
 
 
-def test_stop_in_segments(segments, tmp_path, monkeypatch):
+def test_stop_in_segments(segments, tmp_path):
     """A fit that is stopped early leaves a whole file."""
-    monkeypatch.setattr("innvc.clip.SEGMENT_SAMPLES", 1)
-    monkeypatch.setattr("innvc.clip.SEGMENT_FRAMES", 16)
     steps = []
     source, _, _, _ = segments
     result = innvc.encode(
@@ -213,6 +210,7 @@ def test_stop_in_segments(segments, tmp_path, monkeypatch):
         tmp_path / "a.innv",
         preset="instant",
         steps=10**6,
+        segment=16,
         progress=lambda state: steps.append(state) if state.fit else None,
         stop=lambda: len(steps) >= 3,
     )

@@ -113,7 +113,9 @@ def _members(item: Any) -> Iterator[tuple[str, Any]]:
     """Public methods and properties of a class."""
     if inspect.isclass(item):
         for name, value in vars(item).items():
-            if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+            if not name.startswith("_") and (
+                inspect.isfunction(value) or isinstance(value, property)
+            ):
                 yield name, value
 
 

@@ -29,10 +29,7 @@ def segments(tmp_path_factory):
     for i, frame in enumerate(frames):
         frame.pts = 40 * i + i % 3
     source = write_clip(folder / "a.mkv", frames, time_base=Fraction(1, 1000))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("innvc.clip.SEGMENT_SAMPLES", 1)
-        patch.setattr("innvc.clip.SEGMENT_FRAMES", 16)
-        innvc.encode(source, folder / "a.innv", gop=4, lambda_=0.02, preset="instant")
+    innvc.encode(source, folder / "a.innv", gop=4, segment=16, lambda_=0.02, preset="instant")
     with innvc.open(folder / "a.innv") as reader:
         return folder / "a.innv", list(reader)
 

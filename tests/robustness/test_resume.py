@@ -9,7 +9,6 @@ import pytest
 from helpers import make_clip
 
 import innvc
-from innvc import clip as clips
 from innvc.errors import CorruptError, OutputExistsError, UsageError
 
 KINDS = {
@@ -23,9 +22,9 @@ class Cut(Exception):
     """The end of an encode without any notice."""
 
 
-def cut_at(step, segment=0):
+def cut_at(step, number=0):
     def progress(state):
-        if state.fit and state.segment == segment and state.fit.step == step:
+        if state.fit and state.segment == number and state.fit.step == step:
             raise Cut
 
     return progress
@@ -54,8 +53,8 @@ def tables(source, tmp_path):
     return tmp_path / "a.innv.checkpoint"
 
 
-def cut(source, output, step, segment=0, **options):
-    innvc.encode(source, output, checkpoint=0, progress=cut_at(step, segment), **options)
+def cut(source, output, step, number=0, **options):
+    innvc.encode(source, output, checkpoint=0, progress=cut_at(step, number), **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,13 +76,12 @@ def test_a_resumed_fit_makes_the_same_file(source, tmp_path, kind):
     assert not (tmp_path / "a.innv.checkpoint").exists()
 
 
-def test_segments_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(clips, "SEGMENT_SAMPLES", 1)  # segments of 32 frames
-    source, output = make_clip(tmp_path / "a.mkv", count=34), tmp_path / "a.innv"
-    options = {"preset": "fast", "steps": 2, "motion": False}
+def test_segments_are_kept(tmp_path):
+    source, output = make_clip(tmp_path / "a.mkv", count=10), tmp_path / "a.innv"
+    options = {"preset": "fast", "steps": 2, "motion": False, "segment": 8}
     innvc.encode(source, tmp_path / "whole.innv", **options)
     with pytest.raises(Cut):
-        cut(source, output, 1, segment=1, **options)
+        cut(source, output, 1, number=1, **options)
     kept = tmp_path / "a.innv.checkpoint" / "segment0.msgpack"
     content = kept.read_bytes()
     kept.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -115,7 +113,7 @@ def test_another_input_or_configuration_is_refused(source, tables, tmp_path):
     ):
         with pytest.raises(UsageError, match="another input or of other settings"):
             innvc.encode(clip, output, resume=True, **{**options, **changes})
-    assert (tables / "fit.safetensors").exists() and not output.exists()
+    assert (tables / "fit0.safetensors").exists() and not output.exists()
 
 
 def test_a_checkpoint_is_not_lost_by_mistake(source, tables, tmp_path, call):
@@ -133,7 +131,7 @@ def test_a_checkpoint_is_not_lost_by_mistake(source, tables, tmp_path, call):
 
 @pytest.mark.parametrize("place", [0, 40, -40])
 def test_a_damaged_checkpoint_is_told(source, tables, tmp_path, place):
-    path = tables / "fit.safetensors"
+    path = tables / "fit0.safetensors"
     data = bytearray(path.read_bytes())
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(CorruptError, match="damaged"):
@@ -151,7 +149,7 @@ def test_kill_and_resume(source, tmp_path, full):
     line += ["--steps", "40", "--checkpoint", "0s", "--threads", "1"]
     whole, output = tmp_path / "whole.innv", tmp_path / "a.innv"
     subprocess.run([*line, "-o", whole], check=True, capture_output=True)
-    state, kills = tmp_path / "a.innv.checkpoint" / "fit.safetensors", 0
+    state, kills = tmp_path / "a.innv.checkpoint" / "fit0.safetensors", 0
     for wait in [0.0, 0.05, 0.2, 0.4] * 5 if full else [0.1]:
         known = state.stat().st_mtime_ns if state.exists() else 0
         process = subprocess.Popen(

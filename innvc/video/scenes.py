@@ -1,0 +1,59 @@
+"""Where scenes change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from innvc.video.formats import Frame, VideoInfo
+
+if TYPE_CHECKING:
+    from av.filter import Graph
+
+SCORE = 0.3  # of FFmpeg's scene detection, from which on a frame begins a scene
+WIDTH = 160  # of the pictures that are compared, at most
+
+
+def scene_cuts(frames: Iterable[Frame], info: VideoInfo) -> list[int]:
+    """Indices of the frames that begin a scene but the first, ascending, by FFmpeg's `select`.
+
+    Args:
+        frames: In order of display.
+        info: Of the frames.
+    """
+    import av
+    import av.filter
+
+    width = min(info.width, WIDTH)
+    height = max(1, round(info.height * width / info.width))
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=info.width, height=info.height, format=av.VideoFormat("gray"), time_base=Fraction(1)
+    )
+    scale = graph.add("scale", f"{width}:{height}:flags=area")
+    select = graph.add("select", f"gt(scene\\,{SCORE})")
+    sink = graph.add("buffersink")
+    graph.link_nodes(source, scale, select, sink).configure()
+    found = []
+    for number, frame in enumerate(frames):
+        luma = (frame.planes[0] >> info.format.depth - 8).astype(np.uint8)
+        picture = av.VideoFrame.from_ndarray(luma, format="gray")
+        picture.pts, picture.time_base = number, Fraction(1)
+        graph.push(picture)
+        found += _ready(graph)
+    graph.push(None)
+    return [*found, *_ready(graph)]
+
+
+def _ready(graph: Graph) -> Iterator[int]:
+    """Numbers of the frames that came through."""
+    import av
+
+    while True:
+        try:
+            yield graph.pull().pts
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return

@@ -1,0 +1,155 @@
+"""Segments: their lengths, and who encodes them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+from helpers import make_clip, read_frames
+
+import innvc
+from innvc.clip import Clip, _lengths
+from innvc.errors import UsageError
+from innvc.video.source import open_source
+
+CLIPS = [Path(__file__).parent / "data" / f"{name}_cif.mkv" for name in ("bunny", "street")]
+FAST = {"preset": "fast", "steps": 3, "segment": 5, "gop": 4}
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """A clip of 18 frames, and its file in four segments. (source, file, result)"""
+    folder = tmp_path_factory.mktemp("long")
+    source = make_clip(folder / "in.mkv", "yuv420p", 64, 48, 18)
+    result = innvc.encode(source, folder / "a.innv", **FAST)
+    with innvc.open(folder / "a.innv") as video:
+        assert [entry.frames for entry in video.segments] == [5, 5, 5, 3]
+    return source, folder / "a.innv", result
+
+
+def test_lengths():
+    assert _lengths(300, 128, 32, []) == [128, 96, 76]
+    assert _lengths(10, 128, 32, []) == [10]
+    assert _lengths(33, 32, 32, []) == [32, 1]
+    assert _lengths(300, 128, 32, [20, 99, 120, 200]) == [120, 80, 100]
+    assert _lengths(43, 16, 16, []) == [16, 16, 11]
+
+
+def test_segments_end_with_scenes(tmp_path, monkeypatch):
+    """Two real clips one after the other, in one file."""
+    monkeypatch.setattr("innvc.clip.SEGMENT_SAMPLES", 1)  # segments of 32 frames
+    path = tmp_path / "both.mkv"
+    count = 0
+    with av.open(path, "w") as target:
+        stream = target.add_stream("ffv1", rate=25, width=352, height=288, pix_fmt="yuv420p")
+        for clip in CLIPS * 3:
+            for frame in read_frames(clip):
+                picture = av.VideoFrame(352, 288, "yuv420p")
+                for plane, samples in zip(picture.planes, frame.planes, strict=True):
+                    plane.update(samples.tobytes())
+                picture.pts, count = count, count + 1
+                target.mux(stream.encode(picture))
+        target.mux(stream.encode(None))
+    with open_source(str(path)) as video:
+        assert Clip(video, False).lengths == [32, 28, 6]  # scenes of 16 and of 6 frames
+
+
+@pytest.mark.parametrize("segment", [0, -1, 1 << 31])
+def test_segments_that_cannot_be(long, tmp_path, segment):
+    with pytest.raises(UsageError, match="Segments of"):
+        innvc.encode(long[0], tmp_path / "a.innv", segment=segment)
+
+
+@pytest.mark.parametrize("workers", [0, 65])
+def test_workers_that_cannot_be(long, tmp_path, workers):
+    with pytest.raises(UsageError, match="workers"):
+        innvc.encode(long[0], tmp_path / "a.innv", workers=workers)
+
+
+def test_workers_make_the_same_file(long, tmp_path):
+    source, encoded, alone = long
+    seen = []
+    result = innvc.encode(source, tmp_path / "a.innv", workers=2, progress=seen.append, **FAST)
+    assert (tmp_path / "a.innv").read_bytes() == encoded.read_bytes()
+    assert result.steps == alone.steps == 12
+    fits = [state for state in seen if state.fit]
+    assert {(state.segment, state.done) for state in fits} == {
+        (segment, step) for segment in range(4) for step in (1, 2, 3)
+    }
+    assert {state.workers for state in fits} == {2}
+
+
+def _encode(source, output, *more):
+    line = [sys.executable, "-m", "innvc", "encode", source, "-o", output, "--preset", "fast"]
+    line += ["--segment", "5", "--gop", "4", "--json", *more]
+    return subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _workers(process):
+    """Processes that were begun by a process to encode segments."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit():
+                words = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()
+                line = open(f"/proc/{name}/cmdline").read()
+                if int(words[1]) == process.pid and "popen_loky" in line:
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
+def test_a_lost_worker_s_segment_is_encoded_again(long, tmp_path):
+    source, output = long[0], tmp_path / "a.innv"
+    process = _encode(source, output, "--steps", "3", "--workers", "2")
+    while not (found := _workers(process)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(found[0], signal.SIGKILL)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert json.loads(out)["steps"] == 12
+    assert output.read_bytes() == long[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_an_interrupted_encode_of_workers(long, tmp_path):
+    """Ctrl-C ends the fits, and what there is becomes the file."""
+    source, output = long[0], tmp_path / "a.innv"
+    process = _encode(source, output, "--steps", "1000000", "--workers", "2", "--checkpoint", "0s")
+    kept = tmp_path / "a.innv.checkpoint" / "fit0.safetensors"
+    while not kept.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert result["interrupted"] and result["frames"] == 18 and result["steps"] < 1000000
+    assert innvc.verify(output) >= 4
+
+
+@pytest.mark.slow
+def test_ray(long, tmp_path):
+    pytest.importorskip("ray")
+    source, output = long[0], tmp_path / "a.innv"
+    process = _encode(source, output, "--steps", "3", "--ray", "local", "--workers", "2")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert output.read_bytes() == long[1].read_bytes()
+
+
+def test_no_ray_cluster(long, tmp_path, call):
+    pytest.importorskip("ray")
+    line = "encode", long[0], "-o", tmp_path / "a.innv", "--ray", "127.0.0.1:1"
+    code, _, err = call(*line)
+    assert code == 2 and "no Ray cluster" in err
+    assert not (tmp_path / "a.innv").exists()
