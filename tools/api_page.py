@@ -12,14 +12,16 @@ import griffe
 
 import innvc
 from innvc import errors
-from innvc.encoding import EncodeProgress, EncodeResult
+from innvc.encoding import EncodeResult
 from innvc.planning import EncodePlan
+from innvc.progress import EncodeProgress
 from innvc.video.formats import Frame, PixelFormat, VideoInfo
 
 HEAD = """# Python API
 
-Made by `make docs` from the docstrings. Importing `innvc` loads nothing; the first use of a name does. Every error is an
-`innvc.errors.InnvcError` with a `message`, a `hint` and the `exit_code` of the command line.
+Made by `make docs` from the docstrings. Importing `innvc` loads nothing; the first use of a name
+does. Every error is an `innvc.errors.InnvcError` with a `message`, a `hint` and the `exit_code` of
+the command line.
 """
 RESULTS = (EncodeResult, EncodeProgress, EncodePlan, Frame, VideoInfo, PixelFormat)
 Kind = griffe.DocstringSectionKind
@@ -58,7 +60,8 @@ def _entry(name: str, item: Any) -> list[str]:
     if described:
         lines += ["| name | type | |", "|---|---|---|"]
         for names, meaning in dict.fromkeys(described.values()):
-            kind = types.get(names.partition(", ")[0], "").replace("|", "\\|")
+            kind = " or ".join(dict.fromkeys(types[n] for n in names.split(", ") if n in types))
+            kind = kind.replace("|", "\\|")
             lines.append(f"| `{names}` | {f'`{kind}`' if kind else ''} | {meaning} |")
         lines.append("")
     lines += _gives_and_raises(item, sections)
@@ -92,8 +95,11 @@ def _described(item: Any) -> dict[str, tuple[str, str]]:
     found = {}
     for kind in (Kind.parameters, Kind.attributes):
         for part in sections.get(kind, []):
-            for name in part.name.split(", "):
-                found[name.lstrip("*")] = part.name, _line(part.description)
+            names = part.name
+            if names.endswith(","):  # of several, griffe takes all but the first for a type
+                names = f"{names} {part.annotation}"
+            for name in names.split(", "):
+                found[name.lstrip("*")] = names, _line(part.description)
     return found
 
 

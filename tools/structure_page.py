@@ -13,9 +13,10 @@ HEAD = """# Structure
 
 Made by `make docs` from the first paragraph of each file.
 
-Imports go one way: `cli` to `api`, to `fit`, `model`, `bitstream` and `video`, to `config` and `errors`. Decoding reaches
-no `fit`, `model` reaches no `bitstream` or `video`, and `innvc info` needs neither PyTorch nor NumPy.
-`tests/test_structure.py` checks this. [design.md](design.md) says how the parts work together.
+Imports go one way: `cli` to `api`, to `fit`, `model`, `bitstream` and `video`, to `config` and
+`errors`. Decoding reaches no `fit`, `model` no `bitstream` or `video`, and `innvc info` needs
+neither PyTorch nor NumPy; `tests/test_structure.py` checks this. [design.md](design.md) says how
+the parts work together.
 """
 
 
