@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 import innvc
+from innvc.metrics import bd_rate
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 import api_page  # noqa: E402
 import make_docs  # noqa: E402
+import rd_figure  # noqa: E402
 import structure_page  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,6 +35,17 @@ def test_every_file_has_a_row():
     files = [path.as_posix() for path in structure_page.files()]
     assert len(files) > 150 and {"innvc/api.py", "tests/test_docs.py"} < set(files)
     assert re.findall(r"\]\(\.\./(.*?)\) \| \S", text) == files
+
+
+def test_the_figure_shows_the_results_of_the_documents():
+    (mine, commit), peer = rd_figure.ours(), rd_figure.peer()
+    assert rd_figure.identity() in rd_figure.OUTPUT.read_text("utf-8"), "make docs"
+    assert commit in (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs/results.md").read_text("utf-8").partition("innvc-medium, PSNR-Y:")[2]
+    assert len(mine) == 6
+    for clip, points in mine.items():
+        found = re.search(rf"\| {clip} \| whole \| ([-+][0-9.]+) %", text)
+        assert bd_rate(peer[clip], points).percent == pytest.approx(float(found[1]), abs=0.1)
 
 
 def anchor(title):

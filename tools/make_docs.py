@@ -6,6 +6,7 @@ from pathlib import Path
 
 import api_page
 import cli_page
+import rd_figure
 import structure_page
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,6 +20,7 @@ PAGES = {
 def main() -> None:
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), "utf-8")
+    rd_figure.draw()
 
 
 if __name__ == "__main__":
