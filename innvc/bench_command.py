@@ -10,7 +10,7 @@ import typer
 
 from innvc import options
 from innvc.errors import InnvcError, UsageError
-from innvc.options import Device, Json, Quiet, Threads, Verbose, given
+from innvc.options import Device, Json, Quiet, Threads, Verbose
 from innvc.show import PointDisplay, say
 
 INNVC = "InnVC"
@@ -86,7 +86,7 @@ def bench(
     """Measure InnVC beside other codecs; goes on where it stopped."""
     low, high = _range(psnr)
     wanted = _numbers(lambdas, "--lambdas")
-    selection = given(options.frames, frames)
+    selection = options.frames(frames)
     from innvc.bench.main import Settings
     from innvc.bench.main import bench as run
 

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -224,7 +224,7 @@ def encode(
     """Encode a video. Ctrl-C ends the fit early, with a valid file."""
     from innvc import api
 
-    arguments = dict(
+    arguments: dict[str, Any] = dict(
         lambda_=lambda_,
         quality=quality,
         target_psnr=target_psnr,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from fractions import Fraction
+from typing import NotRequired, TypedDict
 
 from innvc.bitstream.header import Limits
 from innvc.clip import is_innv
@@ -18,6 +18,22 @@ from innvc.video.source import open_source
 
 Path = str | os.PathLike[str]
 Selection = tuple[int | None, int | None]
+
+
+class Comparison(TypedDict):
+    """What `compare` finds, as `metrics.Quality` has it; identical planes have None for decibels.
+
+    The bytes of an .innv file and its bits per pixel are there where the distorted video is one.
+    """
+
+    frames: int
+    psnr_y: float | None
+    psnr_u: float | None
+    psnr_v: float | None
+    psnr_611: float | None
+    msssim_y: float | None
+    bytes: NotRequired[int]
+    bpp: NotRequired[float]
 
 
 def compare(
@@ -32,7 +48,7 @@ def compare(
     limits: Limits | None = None,
     progress: Callable[[int, int | None], None] | None = None,
     note: Callable[[str], None] | None = None,
-) -> dict[str, object]:
+) -> Comparison:
     """Quality of a video against its reference: PSNR of each plane, 6:1:1, MS-SSIM; bpp of .innv.
 
     Args:
@@ -107,9 +123,13 @@ def compare(
         for text in dict.fromkeys(text for reader in readers for text in reader.notes):
             if note is not None:
                 note(text)
-    result: dict[str, object] = {
-        key: to_json_value(value) if isinstance(value, float) else value
-        for key, value in asdict(quality).items()
+    result: Comparison = {
+        "frames": quality.frames,
+        "psnr_y": to_json_value(quality.psnr_y),
+        "psnr_u": to_json_value(quality.psnr_u),
+        "psnr_v": to_json_value(quality.psnr_v),
+        "psnr_611": to_json_value(quality.psnr_611),
+        "msssim_y": to_json_value(quality.msssim_y),
     }
     if is_innv(distorted):
         total = os.path.getsize(distorted)

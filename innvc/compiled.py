@@ -47,7 +47,7 @@ def fused(function: F) -> F:
     return compiled(function, fastmath={"contract"})
 
 
-class _Notice(event.Listener):  # type: ignore[misc]
+class _Notice(event.Listener):
     """Tells once that something is compiled."""
 
     told = False

@@ -22,6 +22,7 @@ from innvc.fit.loop import Checkpoint, Progress, fit
 from innvc.fit.low_pass import Lifted, LowPass
 from innvc.fit.low_pass import choose as choose_low_pass
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
+from innvc.fit.objective import Objective
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
@@ -259,10 +260,9 @@ class SegmentEncoder:
         quantiser = fit(
             self.model,
             self.data,
-            self.plane_weights(),
+            Objective(self.model, self.plane_weights(), settings.lambda_, self.fixed),
             settings.lambda_,
             settings.fit,
-            fixed=self.fixed,
             seed=settings.seed,
             seconds=settings.seconds,
             samples=self.header.width * self.header.height * self.segment.frames,

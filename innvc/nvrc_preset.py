@@ -47,7 +47,8 @@ def _width(clip: Clip, lambda_: float) -> int:
     width. 16 channels suit 16 frames of 352x288 at lambda 0.002.
     """
     share = clip.samples / (16 * 352 * 288) * (lambda_ / 0.002) ** 0.5
-    return min(512, max(8, 8 * round(2 * share**0.5)))
+    width: int = 8 * round(2 * share**0.5)
+    return min(512, max(8, width))
 
 
 def _field(clip: Clip, lambda_: float) -> FieldConfig:

@@ -6,7 +6,6 @@ Model size follows the clip: parameters pay only in proportion to the samples th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from msgspec.structs import replace as changed
 
@@ -84,7 +83,7 @@ def _switched(
         config = changed(config, prior=changed(config.prior, grid=True))
     if switches.start is not None:
         config = changed(config, start=switches.start)
-    if switches.base not in (None, config.base):
+    if switches.base is not None and switches.base != config.base:
         config = _based(config, clip, switches.base)
     if not config.start or not switches.intra:  # the intra prior is nothing without training
         config = changed(config, prior=changed(config.prior, intra=(0, 0)))
@@ -102,7 +101,7 @@ def _switched(
     return config, fit
 
 
-def _based(config: ModelConfig, clip: Clip, base: Literal["dct", "identity"]) -> ModelConfig:
+def _based(config: ModelConfig, clip: Clip, base: str) -> ModelConfig:
     """The configuration with other bases, whose channels come in another order."""
     groups = analytic_groups(clip.layout, config.packing, config.stages)
     if base == "identity":
@@ -125,7 +124,9 @@ def default_layers(groups: int) -> tuple[int, ...]:
     return tuple(b - a for a, b in zip([0, *ends[:-1]], ends, strict=True))
 
 
-def _transform(clip: Clip, **more: object) -> ModelConfig:
+def _transform(
+    clip: Clip, coupling: tuple[int, ...] = (), field: FieldConfig | None = None
+) -> ModelConfig:
     groups = analytic_groups(clip.layout, 2, 4)
     layers = default_layers(len(groups))
     prior = PriorConfig(reach=6, halves=12, intra=(512, 192), skip=True, directions=True)
@@ -139,7 +140,8 @@ def _transform(clip: Clip, **more: object) -> ModelConfig:
         prediction=True,
         step_offsets=True,
         dependent=True,
-        **more,
+        coupling=coupling,
+        field=field,
     )
 
 

@@ -14,6 +14,7 @@ import typer
 from innvc.errors import INTERRUPTED, InnvcError, LimitError
 from innvc.show import say
 
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # wherever Typer has it from
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NO_MEMORY = ("allocate memory", "CUDA out of memory")  # in torch's RuntimeErrors
 
@@ -93,7 +94,7 @@ def run(app: typer.Typer, arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 1
-    except typer.BadParameter.__base__ as error:  # Typer's UsageError, wherever Typer has it from
+    except _UsageError as error:
         return _usage(error)
     except Exception as error:
         return _failed(error, state["verbose"])

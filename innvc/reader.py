@@ -8,9 +8,9 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
-from innvc.bitstream.header import Limits, from_ratio
+from innvc.bitstream.header import HeaderRecord, Limits, from_ratio
 from innvc.bitstream.reader import Reader
 from innvc.concealment import Concealment
 from innvc.errors import UsageError, ranges_text
@@ -99,7 +99,7 @@ class VideoReader(Sequence[Frame]):
             )
 
     @property
-    def header(self) -> Any:
+    def header(self) -> HeaderRecord:
         """The header record."""
         return self._reader.header
 
@@ -207,7 +207,8 @@ class VideoReader(Sequence[Frame]):
         if self._torch_planes:
             import torch
 
-            planes = [torch.from_numpy(plane) for plane in planes]
+            tensors = [torch.from_numpy(plane) for plane in planes]
+            return Frame(tensors, frame.pts)  # type: ignore[arg-type]  # its type is numpy's
         return Frame(planes, frame.pts)
 
     def _pts(self, index: int) -> int | None:

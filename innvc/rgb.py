@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -51,8 +51,10 @@ class RgbConverter:
         return torch.from_numpy(np.stack(planes))
 
 
-class RgbFrames(Sequence[Tensor]):
+class RgbFrames:
     """The frames of a video as RGB tensors: an index gives one, a slice gives them as one tensor.
+
+    Iteration decodes ahead.
 
     Args:
         video: Whose frames they are.
@@ -67,11 +69,9 @@ class RgbFrames(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._video)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Tensor: ...
+    def __iter__(self) -> Iterator[Tensor]:
+        for frame in self._video:
+            yield self._convert(frame).to(self._device)
 
     def __getitem__(self, index: int | slice) -> Tensor:
         """[3, height, width] of an index, [frames, 3, height, width] of a slice.

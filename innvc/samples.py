@@ -27,7 +27,7 @@ def samples_crc(
         segment += number == ends[segment]
         for plane in frame.planes:
             data = np.ascontiguousarray(plane, plane.dtype.newbyteorder("<"))
-            values[segment] = zlib.crc32(data, values[segment])
+            values[segment] = zlib.crc32(data.data, values[segment])
         if progress is not None:
             progress(number + 1, len(video))
     return values

@@ -25,6 +25,7 @@ def test_slices_are_one_tensor(video):
     assert all(torch.equal(some[i], frames[3 + i]) for i in range(6))
     assert torch.equal(frames[8:2:-2], torch.stack([frames[8], frames[6], frames[4]]))
     assert torch.equal(frames[-1], frames[len(video) - 1]) and len(frames) == len(video)
+    assert torch.equal(torch.stack(list(frames)), frames[:])
     with pytest.raises(IndexError):
         frames[5:5]
     with pytest.raises(IndexError):

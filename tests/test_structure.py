@@ -126,6 +126,26 @@ def test_the_first_use_says_that_it_compiles(clip, tmp_path):
         assert result.stderr.startswith(words) and ("compiling" in result.stderr) == bool(words)
 
 
+USE = """
+from typing import assert_type
+import innvc, numpy
+assert_type(innvc.encode("a.mkv", "a.innv", preset="fast", target_psnr=38.0).psnr_u, float | None)
+innvc.encode("a.mkv", "a.innv", preset=5)  # type: ignore[arg-type]
+with innvc.open("a.innv") as video:
+    assert_type([frame.planes for frame in video[10:20]], list[list[numpy.ndarray]])
+assert_type(innvc.compare("a.mkv", "a.innv")["psnr_y"], float | None)
+"""
+
+
+@pytest.mark.slow
+def test_a_users_script_type_checks(tmp_path):
+    """In a folder without the package; the wrong call would be told if it were taken for right."""
+    (tmp_path / "script.py").write_text(USE)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "script.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def names(package):
     return [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 

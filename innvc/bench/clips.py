@@ -39,7 +39,9 @@ class BenchClip:
         return self.count * self.info.width * self.info.height
 
 
-def read_frames(path: Path, first: int = 0, last: int | None = None) -> tuple[VideoInfo, list]:
+def read_frames(
+    path: Path, first: int = 0, last: int | None = None
+) -> tuple[VideoInfo, list[Frame]]:
     """Frames first to last (not included), as far as the clip has them, in its own format.
 
     Raises:
@@ -55,7 +57,7 @@ def fingerprint(info: VideoInfo, frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256(f"{info.format.name} {info.width}x{info.height}".encode())
     for frame in frames:
         for plane in frame.planes:
-            digest.update(np.ascontiguousarray(plane))
+            digest.update(np.ascontiguousarray(plane).data)
     return digest.hexdigest()[:16]
 
 

@@ -60,7 +60,7 @@ def write_raw(path: Path, pictures: Iterable[Sequence[np.ndarray]]) -> None:
     with path.open("wb") as file:
         for planes in pictures:
             for plane in planes:
-                file.write(np.ascontiguousarray(plane))
+                file.write(np.ascontiguousarray(plane).data)
 
 
 def read_raw(path: Path, form: PixelFormat, width: int, height: int) -> list[Planes]:

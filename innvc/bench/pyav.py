@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+from av.stream import Stream
 
 from innvc.bench.peers import NotPossible, Peer, coded_format
 from innvc.bench.planes import Planes, from_coded, padded_size, to_coded
@@ -49,7 +50,7 @@ def _units(data: bytes) -> Iterator[bytes]:
         yield unit.rstrip(b"\0")
 
 
-def _lean(packets: list[av.Packet], codec: str) -> list[av.Packet]:
+def _lean(packets: list[av.Packet[Stream]], codec: str) -> list[av.Packet[Stream]]:
     """H.264 and HEVC without what a file needs once only: repeated parameter sets, encoder text."""
     sets, sei = (_HEVC_SETS, _HEVC_SEI) if codec == "hevc" else (_H264_SETS, _H264_SEI)
     seen: set[bytes] = set()
@@ -76,7 +77,7 @@ def _layout(peer: Peer, coded: PixelFormat) -> str:
 
 def encode(
     peer: Peer, info: VideoInfo, frames: Sequence[Frame], quality: float
-) -> tuple[list[av.Packet], bytes, float]:
+) -> tuple[list[av.Packet[Stream]], bytes, float]:
     """Encodes frames.
 
     Returns:
@@ -87,6 +88,7 @@ def encode(
     """
     coded = coded_format(peer, info.format)
     context = av.CodecContext.create(peer.encoder, "w")
+    assert isinstance(context, av.VideoCodecContext)
     context.width, context.height = padded_size(info.format, info.width, info.height)
     context.pix_fmt = _layout(peer, coded)
     rate = info.frame_rate or Fraction(25)
@@ -107,7 +109,7 @@ def encode(
         if info.color_range:
             picture.color_range = info.color_range
         pictures.append(picture)
-    packets: list[av.Packet] = []
+    packets: list[av.Packet[Stream]] = []
     began = time.monotonic()
     try:
         context.open()
@@ -127,18 +129,19 @@ def encode(
 
 
 def decode(
-    peer: Peer, info: VideoInfo, packets: Sequence[av.Packet], extradata: bytes
+    peer: Peer, info: VideoInfo, packets: Sequence[av.Packet[Stream]], extradata: bytes
 ) -> list[Planes]:
     """Decodes what `encode` gave to planes of the clip's format, cropped to its size."""
     coded = coded_format(peer, info.format)
     context = av.CodecContext.create(peer.decoder, "r")
+    assert isinstance(context, av.VideoCodecContext)
     context.thread_type, context.thread_count = "NONE", 1
     context.width, context.height = padded_size(info.format, info.width, info.height)
     if extradata:
         context.extradata = extradata
     if peer.encoder == "prores_ks":
         context.codec_tag = "ap4h" if coded.shift_x == 0 else "apch"
-    result = []
+    result: list[Planes] = []
     for packet in [*packets, None]:
         for picture in context.decode(packet):
             if picture.pts != len(result):

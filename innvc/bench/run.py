@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from innvc.bench.clips import BenchClip
@@ -108,9 +109,9 @@ class Bench:
             for clip in self.plan.clips:
                 if name in variants:
                     for value in self.plan.lambdas:
-                        tasks.append(lambda c=clip, v=variants[name], x=value: self._ours(c, v, x))
+                        tasks.append(partial(self._ours, clip, variants[name], value))
                 else:
-                    tasks.append(lambda c=clip, p=PEERS[name]: self._curve(c, p))
+                    tasks.append(partial(self._curve, clip, PEERS[name]))
         return tasks
 
     def run(self) -> Outcome:

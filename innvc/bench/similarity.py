@@ -17,15 +17,17 @@ _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, fine to
 
 def _gaussian() -> np.ndarray:
     offsets = np.arange(MSSSIM_WINDOW) - MSSSIM_WINDOW // 2
-    window = np.exp(-(offsets**2) / (2 * _SIGMA**2))
-    return window / window.sum()
+    window: np.ndarray = np.exp(-(offsets**2) / (2 * _SIGMA**2))
+    weights: np.ndarray = window / window.sum()
+    return weights
 
 
 def _blur(picture: np.ndarray) -> np.ndarray:
     """The part of the filtered picture that needs no border."""
     window, edge = _gaussian(), MSSSIM_WINDOW // 2
     rows = correlate1d(picture, window, 0)[edge:-edge]
-    return correlate1d(rows, window, 1)[:, edge:-edge]
+    blurred: np.ndarray = correlate1d(rows, window, 1)[:, edge:-edge]
+    return blurred
 
 
 def _halve(picture: np.ndarray) -> np.ndarray:
@@ -34,7 +36,8 @@ def _halve(picture: np.ndarray) -> np.ndarray:
     wide = np.pad(picture, odd)
     rows, columns = (n // 2 * 2 for n in wide.shape)
     wide = wide[:rows, :columns]
-    return (wide[0::2, 0::2] + wide[1::2, 0::2] + wide[0::2, 1::2] + wide[1::2, 1::2]) / 4
+    total: np.ndarray = wide[0::2, 0::2] + wide[1::2, 0::2] + wide[0::2, 1::2] + wide[1::2, 1::2]
+    return total / 4
 
 
 def plane_msssim(reference: np.ndarray, plane: np.ndarray, peak: int) -> float | None:

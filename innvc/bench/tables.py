@@ -108,7 +108,7 @@ def cell(
     curves = [front(rows, metric) for rows in (anchor, test)]
     low, high = RANGES[range_]
     try:
-        found = bd_rate(*curves, low, high)
+        found = bd_rate(curves[0], curves[1], low, high)
     except UsageError:  # fewer than two points
         return None, None, None, len(curves[0]), len(curves[1])
     if found.percent is None:

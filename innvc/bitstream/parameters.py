@@ -15,8 +15,9 @@ from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.grids import CodedGrid, Shape, code_grids
 from innvc.bitstream.segment import ParameterRecord
 from innvc.bitstream.weights import CodedTensor, code_tensor
-from innvc.model.model import InnvcModel, kind_of
+from innvc.model.model import kind_of
 from innvc.model.parameter_layout import Matrix, matrix_of
+from innvc.model.picture import SegmentModel
 
 KINDS = ("side", "grid", "weights")
 Coded = Mapping[str, CodedTensor | CodedGrid]
@@ -56,7 +57,7 @@ def decode_grids(data: bytes, shapes: Sequence[Shape]) -> list[CodedGrid]:
     return code_grids(Decoder(data), shapes, None)
 
 
-def matrices(model: InnvcModel) -> dict[str, Matrix]:
+def matrices(model: SegmentModel) -> dict[str, Matrix]:
     """Rows and columns of all parameters but the grids, in coding order."""
     masks = {name: mask.cpu().numpy() for name, mask in model.coding_masks().items()}
     return {
@@ -66,7 +67,7 @@ def matrices(model: InnvcModel) -> dict[str, Matrix]:
     }
 
 
-def write_record(coded: Coded, model: InnvcModel) -> ParameterRecord:
+def write_record(coded: Coded, model: SegmentModel) -> ParameterRecord:
     """Codes all parameters of a model, by kind, each kind in the model's order."""
     strings = {}
     all_matrices = matrices(model)
@@ -82,7 +83,7 @@ def write_record(coded: Coded, model: InnvcModel) -> ParameterRecord:
 
 
 @torch.no_grad()
-def read_record(record: ParameterRecord, model: InnvcModel) -> None:
+def read_record(record: ParameterRecord, model: SegmentModel) -> None:
     """Adds the coded differences to a model at its start values.
 
     Raises:

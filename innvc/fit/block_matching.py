@@ -177,8 +177,9 @@ class QuarterSearch(Search):
         """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
         own = np.float32(OWN_BITS) + 2 * _sum_of_sizes(vector, self.cells, self._sizes)
         near = (vector == self.beside).all(0) | (vector == self.upright).all(0)
-        bits = np.where(near, own.clip(max=NEAR_BITS), own)
-        return bits * (vector != self.cells).any(0)
+        bits: np.ndarray = np.where(near, own.clip(max=NEAR_BITS), own)
+        bits = bits * (vector != self.cells).any(0)
+        return bits
 
     def run(self) -> np.ndarray:
         """Vectors [2, 2 rows, 2 columns] in eighths of a sample."""

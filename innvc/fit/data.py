@@ -124,6 +124,7 @@ class SegmentData:
         window = self.window(chosen, part)
         if chosen[0] not in self.keys and chosen[0] > 0:
             before = self.window([chosen[0] - 1], part)
+            assert before.slices is not None and window.slices is not None
             window = Window(
                 torch.cat([before.time[:1], window.time]),
                 torch.cat([before.level[:1], window.level]),

@@ -87,7 +87,7 @@ def with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid,
         """Bits of each channel at each base scale, [C, 64]."""
         return np.stack([np.einsum("cib,ib->c", counts, costs[row]) for row in tables], 1)
 
-    options = []
+    options: list[tuple[np.ndarray, int, int | None]] = []
     together = by_base(direct)
     options.append((together, int(together.sum(0).argmin()), None))
     signs, rest = by_base(sign), by_base(magnitude)
@@ -95,10 +95,10 @@ def with_scales(grid: CodedGrid, coarser: np.ndarray | None) -> tuple[CodedGrid,
     apart = signs + by_base(magnitude[(np.arange(LEVELS) + other - base).clip(0, LEVELS - 1)])
     options.append((apart, base, other - base))
     found = []
-    for data, scale, further in options:
-        around = (scale + np.arange(-REACH, REACH + 1)).clip(0, LEVELS - 1)
+    for data, first, further in options:
+        around = (first + np.arange(-REACH, REACH + 1)).clip(0, LEVELS - 1)
         offsets, bits = offsets_for(data[:, around])
-        coded = replace(grid, scale=scale, rest=further, scale_offsets=offsets)
+        coded = replace(grid, scale=first, rest=further, scale_offsets=offsets)
         found.append((coded, bits + (0 if further is None else REST_BITS)))
     coded, bits = min(found, key=lambda option: option[1])
     return coded, bits + (vector_bits(grid.weights) if grid.weights.size else 1)

@@ -17,7 +17,7 @@ from innvc.bitstream.step_offsets import LEAST, MOST
 from innvc.fit.low_pass import Lifted, LowPass
 from innvc.model import lifting
 from innvc.model.lifting import Lifting
-from innvc.model.motion import CELL
+from innvc.model.motion import CELL, Motion
 
 LEAST_IMPORTANCE, MOST_IMPORTANCE = 0.05, 16.0
 
@@ -26,7 +26,7 @@ LEAST_IMPORTANCE, MOST_IMPORTANCE = 0.05, 16.0
 def importance(
     packets: Sequence[Lifted],
     chosen: Sequence[LowPass],
-    lifting_of: Callable[[motion.Motion], Lifting],
+    lifting_of: Callable[[Motion], Lifting],
     stride: int,
     seed: int,
 ) -> list[Tensor]:

@@ -6,18 +6,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from innvc.config import FitConfig
-from innvc.fit.data import SegmentData
-from innvc.fit.objective import Objective
+from innvc.fit.objective import AnyBatch, FitObjective
 from innvc.fit.parameters import ParameterQuantiser
 from innvc.fit.schedule import Schedule
 from innvc.fit.state import FitState, capture, restore
-from innvc.model.model import InnvcModel
+from innvc.model.picture import SegmentModel
 
 SEARCHES = 8  # for offsets of rows and columns along a fit that learns quantisation steps; else 1
 
@@ -61,6 +60,17 @@ class Checkpoint(Protocol):
         """Keeps the state in place of the one before."""
 
 
+B = TypeVar("B", bound=AnyBatch)
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Data(Protocol[B_co]):
+    """What batches are drawn from."""
+
+    def batch(self, batch_frames: int, crop: int, generator: torch.Generator) -> B_co:
+        """One of about that many frames, at a random crop with sides in latent positions."""
+
+
 class _Descent:
     """Steps of one kind of loss, each with a running mean of its gradient's norm.
 
@@ -91,17 +101,15 @@ class _Descent:
 
 
 def fit(
-    model: InnvcModel,
-    data: SegmentData,
-    plane_weights: Tensor,
+    model: SegmentModel,
+    data: Data[B],
+    objective: FitObjective[B],
     lambda_: float,
     config: FitConfig,
     *,
-    fixed: bool = False,
     seed: int = 0,
     seconds: float | None = None,
     samples: int,
-    objective: nn.Module | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
     checkpoint: Checkpoint | None = None,
@@ -109,11 +117,8 @@ def fit(
     """Fits a model in place; may stop at any step and is valid there.
 
     Args:
-        plane_weights: Share in the distortion of each channel of the data, sum 1.
-        fixed: The data are latents already: the transform is orthonormal and not fitted.
         seconds: Ends the fit by time as well as by steps.
         samples: Plane-0 samples of the segment, over which parameter bits are spread.
-        objective: Of a model that is not the usual one, with `forward` as that of `Objective`.
         report: Called after every step.
         stop: Asked before every step.
         checkpoint: Where an earlier fit may have left off, and where this one leaves its state.
@@ -121,14 +126,12 @@ def fit(
     Returns:
         The quantiser, which holds the integers to code.
     """
-    device = plane_weights.device
+    device = objective.plane_weights.device
     generator = torch.Generator(device).manual_seed(seed)
     crops = torch.Generator().manual_seed(seed)
     quantiser = ParameterQuantiser(model, config.learn, config.learn_steps, config.coarser_steps)
     if not quantiser.learned or not config.steps:
         return quantiser
-    if objective is None:
-        objective = Objective(model, plane_weights, lambda_, fixed)
     objective.to(device)
     groups = quantiser.groups(config.rate, config.steps)
     fused = device.type == "cuda"
@@ -181,10 +184,11 @@ def fit(
         distortion_step(loss)
         if config.parameter_every > 1 and step % config.parameter_every == 0:
             found = rates()
-            rate_step(config.parameter_every * sum(found.values()))
+            rate_step(config.parameter_every * sum(found.values(), torch.zeros(())))
             parameters = {kind: bits.item() for kind, bits in found.items()}
         step += 1
         elapsed = time.monotonic() - began
+        grid, weights, side = (parameters[kind] for kind in ("grid", "weights", "side"))
         share = step / config.steps
         if seconds is not None:
             share = max(share, elapsed / seconds)
@@ -195,7 +199,9 @@ def fit(
                 loss.item(),
                 distortion.item(),
                 latent.item(),
-                *(parameters[kind] for kind in ("grid", "weights", "side")),
+                grid,
+                weights,
+                side,
                 elapsed,
             )
         )

@@ -100,7 +100,7 @@ def smooth_modes(cost: np.ndarray) -> np.ndarray:
     Args:
         cost: Bits [P, 4, rows, columns].
     """
-    mode = cost.argmin(1)
+    mode: np.ndarray = cost.argmin(1)
     i, j = np.indices(mode.shape[1:])
     for turn in range(4):
         padded = np.pad(mode, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
@@ -242,7 +242,7 @@ class LevelMatcher:
             vectors: To each reference alone, then to each where both are used.
             gain: By mode.
         """
-        total: Tensor | float = 0.0
+        total = torch.zeros(())
         for plane, step in zip(self.planes, self.steps, strict=True):
             target, references = plane.unpack(b)[0], plane.unpack(a)
             sources = [*references, *references]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Generic, Protocol, TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from innvc.fit.data import Batch
 from innvc.fit.schedule import Schedule
 from innvc.model.contexts import VALUE_LIMIT, Context
+from innvc.model.field import Window
 from innvc.model.intra import IntraPrior
 from innvc.model.model import InnvcModel
 from innvc.model.prior import LatentPrior
@@ -25,24 +29,59 @@ from innvc.model.quantisation import (
 WIDE_INDEX = 40.0  # of a table under which rounding is to the nearest symbol
 
 
-class Objective(nn.Module):
-    """Rate and distortion of a batch; a module so that quantised parameters can be put in."""
+class AnyBatch(Protocol):
+    """What a step of the fit sees."""
+
+    @property
+    def window(self) -> Window:
+        """Where it lies."""
+
+
+B = TypeVar("B", bound=AnyBatch)
+
+
+class FitObjective(nn.Module, Generic[B]):
+    """Rate and distortion of a batch; a module so that quantised parameters can be put in.
+
+    Attributes:
+        plane_weights: Share in the distortion of each channel of the data, sum 1.
+    """
+
+    def __init__(self, plane_weights: Tensor) -> None:
+        super().__init__()
+        self.plane_weights = plane_weights
+
+    @abstractmethod
+    def counted(self, batch: B) -> Tensor:
+        """[N] frames whose rate and distortion the fit can change."""
+
+    @abstractmethod
+    def forward(
+        self, batch: B, schedule: Schedule, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Bits of the latent and mean weighted squared error of the counted frames."""
+
+
+class Objective(FitObjective[Batch]):
+    """That of the usual model.
+
+    Args:
+        fixed: The data are latents already: the transform is orthonormal and not fitted.
+    """
 
     def __init__(
         self, model: InnvcModel, plane_weights: Tensor, lambda_: float, fixed: bool
     ) -> None:
-        super().__init__()
+        super().__init__(plane_weights)
         self.rounding = RateAwareRounding()
         self.chosen_bits = ChosenBits()
         self.error_weight = lambda_ * model.error_shares()
         self.model = model
         self.fixed = fixed
-        self.plane_weights = plane_weights  # of each packed channel, sum 1
 
     def forward(
         self, batch: Batch, schedule: Schedule, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Bits of the latent and mean weighted squared error of the counted frames."""
         model = self.model
         steps = model.steps(batch.level)
         scaled = self._analysis(batch) / steps
@@ -97,7 +136,6 @@ class Objective(nn.Module):
         return worth_skipping(coded, zero, empty)
 
     def counted(self, batch: Batch) -> Tensor:
-        """[N] frames whose rate and distortion the fit can change."""
         # The intra prior is not fitted, and without a fit of the transform neither is its latent.
         return batch.counted & ~batch.half if self.fixed else batch.counted
 

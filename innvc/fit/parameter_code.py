@@ -104,12 +104,14 @@ class _Search:
         index = index * self.used + self.bins
         sizes = [count for _, count in groups]
         total = int(np.prod(sizes)) * self.used
-        return torch.bincount(index, minlength=total).cpu().numpy().reshape(*sizes, self.used)
+        counts: np.ndarray = torch.bincount(index, minlength=total).cpu().numpy()
+        return counts.reshape(*sizes, self.used)
 
-    def shifted(self, costs: np.ndarray, shift: int) -> np.ndarray:
+    def shifted(self, costs: np.ndarray, shift: np.int64) -> np.ndarray:
         """Costs [64 + 2 reach.., bins] at table indexes moved by an offset and clamped."""
         rows = (np.arange(len(costs)) + shift).clip(0, len(costs) - 1)
-        return costs[rows]
+        moved: np.ndarray = costs[rows]
+        return moved
 
     def tables(self, split: bool) -> tuple[tuple[int, ...], float]:
         """The best tables without offsets of scales, and the bits of header and elements."""
@@ -117,9 +119,9 @@ class _Search:
         counts = self.histogram([(self.classes, len(self.shifts))])
         chosen, total = [], plain_header(split)
         for costs in (sign, rest) if split else (direct,):
-            by_table = sum(
-                self.shifted(costs, s) @ n for s, n in zip(self.shifts, counts, strict=True)
-            )
+            by_table = np.zeros(len(costs))
+            for shift, count in zip(self.shifts, counts, strict=True):
+                by_table += self.shifted(costs, shift) @ count
             chosen.append(int(by_table.argmin()))
             total += float(by_table.min())
         return tuple(chosen), total
@@ -128,10 +130,11 @@ class _Search:
         """Bits [offsets of -64..64, bins] of an element."""
         direct, sign, rest = (c[:, : self.used] for c in bin_costs())
         offsets = np.arange(-LEVELS, LEVELS + 1)
-        if len(tables) == 1:
-            return direct[(tables[0] + offsets).clip(0, LEVELS - 1)]
-        first = sign[(tables[0] + offsets).clip(0, LEVELS - 1)]
-        return first + rest[(tables[1] + offsets).clip(0, LEVELS - 1)]
+        of_first = direct if len(tables) == 1 else sign
+        costs: np.ndarray = of_first[(tables[0] + offsets).clip(0, LEVELS - 1)]
+        if len(tables) > 1:
+            costs = costs + rest[(tables[1] + offsets).clip(0, LEVELS - 1)]
+        return costs
 
     def axes(self, costs: np.ndarray) -> list[tuple[float, Axes]]:
         """Offsets for the rows, for the columns, and for both, with their bits."""

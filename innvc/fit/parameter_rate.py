@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class _Price(torch.autograd.Function):
     """Prices of rounded values; derivatives are slopes between the integers and tables around."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, row: Tensor, tables: Tables) -> Tensor:
+    def forward(ctx: Any, x: Tensor, row: Tensor, tables: Tables) -> Tensor:
         prices, slopes = _prices(x.device)
         magnitude = x.abs()
         below = magnitude.floor().clamp(max=LARGEST).long()
@@ -86,7 +86,7 @@ class _Price(torch.autograd.Function):
         return tables.look_up(prices, row, nearest)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         slope, along = ctx.saved_tensors
         return gradient * slope, gradient * along if ctx.needs_input_grad[1] else None, None
 
@@ -99,7 +99,8 @@ def element_bits(x: Tensor, offsets: Tensor, tables: Tables) -> Tensor:
         offsets: Of the table indexes, integers that broadcast to [n].
         tables: Of each element.
     """
-    return _Price.apply(x, offsets, tables)
+    bits: Tensor = _Price.apply(x, offsets, tables)  # type: ignore[no-untyped-call]
+    return bits
 
 
 def rare_table(count: int) -> int:
@@ -128,5 +129,6 @@ def grid_bits(
         if len(where):
             scale, mean = prior(turn, gather(turn, value, coarse, size), base)
             residual = x[:, where.start :: where.step] - mean
-            total = total + _Price.apply(residual, scale, tables).sum()
+            bits = element_bits(residual, scale, tables)
+            total = total + bits.sum()
     return total, value

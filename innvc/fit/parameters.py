@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from innvc.bitstream.grids import CodedGrid
 from innvc.bitstream.parameters import KINDS, matrices
@@ -23,6 +23,7 @@ from innvc.fit.step_sizes import StepSizes
 from innvc.model.grid_prior import GridPrior, activity
 from innvc.model.model import kind_of
 from innvc.model.parameter_layout import STEP_UNIT_BITS, step_index
+from innvc.model.picture import SegmentModel
 
 T = TypeVar("T")
 
@@ -90,14 +91,14 @@ class _Quantise(torch.autograd.Function):
     """Values [n] at whole numbers of steps from a start; straight-through, also for the steps."""
 
     @staticmethod
-    def forward(ctx, value: Tensor, start: Tensor, step: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, start: Tensor, step: Tensor) -> Tensor:
         offset = (value - start) / step
         whole = torch.floor(offset + 0.5)
         ctx.save_for_backward(whole - offset)
         return start + whole * step
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None]:
         (rest,) = ctx.saved_tensors
         return gradient, None, gradient * rest if ctx.needs_input_grad[2] else None
 
@@ -124,7 +125,7 @@ class ParameterQuantiser:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: SegmentModel,
         learn: tuple[str, ...],
         learn_steps: bool = False,
         coarser: int = 0,
@@ -163,7 +164,7 @@ class ParameterQuantiser:
         self._coded = torch.cat([torch.zeros(0, dtype=torch.long), *places])
         self._coded = self._coded.to(self._flat_start.device)
 
-    def _flat(self, tensors: dict[str, Tensor]) -> Tensor:
+    def _flat(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The learned ones of tensors by name, one after the other."""
         parts = [tensors[name].flatten() for name in self.learned]
         return torch.cat(parts) if parts else torch.zeros(0)
@@ -175,8 +176,8 @@ class ParameterQuantiser:
             yield f"step.{number}", part
         for name, grid in self.grids.items():
             yield f"{name}.base", grid.base
-            for part, value in grid.prior.named_parameters():
-                yield f"{name}.prior.{part}", value
+            for key, value in grid.prior.named_parameters():
+                yield f"{name}.prior.{key}", value
 
     def offsets(self) -> dict[str, Tensor]:
         """Offsets of rows and columns of the tables in use; part of the state of a fit."""
@@ -232,8 +233,8 @@ class ParameterQuantiser:
 
     def quantised(self) -> dict[str, Tensor]:
         """All learned parameters, rounded to their steps with straight-through gradients."""
-        flat = _Quantise.apply(self._flat(self.learned), self._flat_start, self.steps())
-        return self._named(flat)
+        of = self._flat(self.learned), self._flat_start, self.steps()
+        return self._named(_Quantise.apply(*of))  # type: ignore[no-untyped-call]
 
     def _named(self, flat: Tensor) -> dict[str, Tensor]:
         parts = flat.split(self.steps.maps.counts)
@@ -296,8 +297,7 @@ class ParameterQuantiser:
                 found.append(np.full(part.stop - part.start, value))
         none = np.zeros(0, np.int64)
         parts = (np.concatenate([none, *p]).astype(np.int16) for p in (first, second, split))
-        first, second, split = (torch.from_numpy(p).to(self._coded.device) for p in parts)
-        return Tables(first, second, split)
+        return Tables(*(torch.from_numpy(p).to(self._coded.device) for p in parts))
 
     @torch.no_grad()
     def _integers(self) -> dict[str, Tensor]:
@@ -317,10 +317,10 @@ class ParameterQuantiser:
             self.vector_codes[name, part] = table, vector_bits(rounded) - bits
         coarser, integers = None, self._integers()
         for name in reversed(self.grids):
-            values, grid = integers[name].cpu().numpy().astype(np.int64), self.grids[name]
-            coded = CodedGrid(values, self.steps.index(name), step_offsets=self.steps.blocks(name))
+            grid, whole = self.grids[name], integers[name].cpu().numpy().astype(np.int64)
+            coded = CodedGrid(whole, self.steps.index(name), step_offsets=self.steps.blocks(name))
             coded = replace(coded, weights=changes_of(grid.prior))
-            if values.any():
+            if whole.any():
                 coded, _ = with_scales(coded, coarser)
                 base = torch.from_numpy(coded.scale + coded.scale_offsets)
                 grid.base.data.copy_(base.to(grid.base))
@@ -348,7 +348,7 @@ class ParameterQuantiser:
             self.codes[name] = _Code(tables, known, header)
 
     @torch.no_grad()
-    def coded(self, model: nn.Module) -> dict[str, CodedTensor | CodedGrid]:
+    def coded(self, model: SegmentModel) -> dict[str, CodedTensor | CodedGrid]:
         """What to code for every parameter, in the model's order."""
         tensors: dict[str, CodedTensor | CodedGrid] = {}
         integers, steps = self._integers(), self.steps

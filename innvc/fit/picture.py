@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from innvc.fit.objective import FitObjective
 from innvc.fit.schedule import Schedule
 from innvc.model.field import Window
 from innvc.model.picture import PictureModel, frame_window
@@ -58,16 +59,14 @@ class PictureData:
         )
 
 
-class PictureObjective(nn.Module):
-    """Distortion of a batch; a module so that quantised parameters can be put in."""
+class PictureObjective(FitObjective[PictureBatch]):
+    """Distortion alone."""
 
     def __init__(self, model: PictureModel, plane_weights: Tensor) -> None:
-        super().__init__()
+        super().__init__(plane_weights)
         self.model = model
-        self.plane_weights = plane_weights  # of each packed channel, sum 1
 
     def counted(self, batch: PictureBatch) -> Tensor:
-        """[N] frames whose rate and distortion the fit can change: all."""
         return batch.counted
 
     def forward(

@@ -53,7 +53,7 @@ class Rounding:
         wanted = (wanted / self._step[subband]).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         if subband == self._decided and self._trellis is not None:
             parts = (x[:, places] for x in (wanted.numpy(), scale, weight.numpy()))
-            symbols = np.zeros(wanted.shape, np.int32)
+            symbols: np.ndarray = np.zeros(wanted.shape, np.int32)
             symbols[:, places] = self._trellis.symbols(rows, places.ravel(), *parts)
             return symbols
         index = torch.from_numpy(scale).to(wanted)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate, pairwise
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class _Steps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, base: Tensor, vector: Tensor, maps: _Maps) -> Tensor:
+    def forward(ctx: Any, base: Tensor, vector: Tensor, maps: _Maps) -> Tensor:
         index = base.add(0.5).floor()
         index = index.repeat_interleave(maps.lengths, output_size=sum(maps.counts))
         if len(vector):
@@ -61,7 +61,7 @@ class _Steps(torch.autograd.Function):
         return size
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (size,) = ctx.saved_tensors
         gradient = gradient * size * (math.log(2) / 4)
         base = torch.stack([part.sum() for part in gradient.split(ctx.maps.counts)])
@@ -90,7 +90,9 @@ class StepSizes:
         elements: Place of each tensor among the elements of all.
     """
 
-    def __init__(self, parameters: dict[str, Tensor], start: dict[str, int], learn: bool) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], start: dict[str, int], learn: bool
+    ) -> None:
         device = next((p.device for p in parameters.values()), torch.device("cpu"))
         self.names = list(parameters)
         self.shapes = {name: tuple(p.shape) for name, p in parameters.items()}
@@ -99,10 +101,10 @@ class StepSizes:
         places = [none], [none]
         for name, shape in self.shapes.items():
             of = [np.zeros(prod(shape), np.int64) for _ in places]
-            for number, (part, counts, where) in enumerate(_offsets(name, shape) if learn else ()):
-                self.parts[name, part] = slice(end, end + prod(counts)), counts
+            for number, (part, size, where) in enumerate(_offsets(name, shape) if learn else ()):
+                self.parts[name, part] = slice(end, end + prod(size)), size
                 of[number] = 1 + end + where
-                end += prod(counts)
+                end += prod(size)
             for all_places, found in zip(places, of, strict=True):
                 all_places.append(torch.from_numpy(found.astype(np.int32)))
         indexes = [float(start[name]) for name in self.names]
@@ -119,7 +121,9 @@ class StepSizes:
 
     def __call__(self) -> Tensor:
         """Steps [n] of the elements of all tensors, one after the other."""
-        return _Steps.apply(self.base, self.vector, self.maps)
+        of = self.base, self.vector, self.maps
+        steps: Tensor = _Steps.apply(*of)  # type: ignore[no-untyped-call]
+        return steps
 
     def of(self, name: str) -> Tensor:
         """Steps of the elements of a tensor."""

@@ -170,7 +170,7 @@ def _follow(
                             reached[target] = found
                             before[i, target], kinds[i, target] = state, kind
                 total = reached
-            last = np.int64(0)
+            last: int | np.int64 = np.int64(0)
             for state in range(STATES):
                 total[state] += to_go[channels[-1], state, position]
                 if total[state] < total[last]:

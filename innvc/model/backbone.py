@@ -54,7 +54,7 @@ class Backbone(nn.Module):
 
     def matrices(self) -> list[Tensor]:
         """The orthogonal matrices of the stages; compute once for many frames."""
-        return [layer.matrix() for layer in self.mixing]
+        return [layer.matrix() for layer in self.mixing if isinstance(layer, Orthogonal)]
 
     def forward(
         self,
@@ -95,11 +95,13 @@ class Backbone(nn.Module):
         for k in range(last, -1, -1):
             if k < last:
                 y = unsqueeze(y)
-            if isinstance(self.coupling[k], Coupling):
-                y = self.coupling[k].inverse(y)
+            coupling, mix = self.coupling[k], self.mixing[k]
+            if isinstance(coupling, Coupling):
+                y = coupling.inverse(y)
             if features is not None:
                 y = affine_inverse(y, self.modulation[k](features[k]))
-            mixed = self.mixing[k].inverse(y, matrices[k])
+            assert isinstance(mix, Orthogonal)
+            mixed = mix.inverse(y, matrices[k])
             if k == last and half is not None:
                 sorted_back = y[:, self.half_order.argsort()]
                 mixed = torch.where(half[:, None, None, None], sorted_back, mixed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,21 +43,22 @@ class _LogMagnitude(torch.autograd.Function):
     """floor(8 log2(1 + a / 8)) of magnitudes a in sixteenths, from a table."""
 
     @staticmethod
-    def forward(ctx, magnitude: Tensor, table: Tensor) -> Tensor:
+    def forward(ctx: Any, magnitude: Tensor, table: Tensor) -> Tensor:
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(magnitude + 8)
         # All thresholds are integers: between two of them the logarithm is that of the lower one.
         return table[magnitude.to(torch.int32)].to(magnitude.dtype)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return gradient * (8 / np.log(2)) / x, None
 
 
 def log_magnitude(magnitude: Tensor, table: Tensor) -> Tensor:
     """Log-magnitudes 0..128 of |v| in sixteenths; gradients are those of the real logarithm."""
-    return _LogMagnitude.apply(magnitude, table)
+    logarithm: Tensor = _LogMagnitude.apply(magnitude, table)  # type: ignore[no-untyped-call]
+    return logarithm
 
 
 @dataclass

@@ -113,7 +113,8 @@ class ConditioningField(nn.Module):
     def samples(self, window: Window) -> Tensor:
         """Packed samples [N, C, H, W] of a field with a sample head, in 8-bit code values."""
         assert self.head is not None
-        return self.head(self(window)[0])
+        found: Tensor = self.head(self(window)[0])
+        return found
 
     def nearest(self, window: Window, dtype: torch.dtype) -> Tensor:
         """The grid elements in which the latent positions lie, as integers: [N, E, rows, columns].
@@ -185,7 +186,8 @@ class _Stage(nn.Module):
             x = x + self.local(time, rows.inner, columns.inner)
         if self.entry is not None and entering is not None:
             x = x + self.entry(entering)
-        return self.blocks(x)
+        x = self.blocks(x)
+        return x
 
 
 class _LocalGrid(nn.Module):
@@ -208,7 +210,7 @@ class _LocalGrid(nn.Module):
         """Features [N, C, h, w] at the positions of two spans."""
         s = self.scale
         sampled = [_interpolate(t, 0, time).unflatten(1, (s, s, -1)) for t in self.tables]
-        x = self.linear(torch.cat(sampled, 3)).permute(0, 3, 1, 2)  # [N, C, s, s]
+        x: Tensor = self.linear(torch.cat(sampled, 3)).permute(0, 3, 1, 2)  # [N, C, s, s]
         row, column = (torch.arange(*span, device=x.device) % s for span in (rows, columns))
         return x.index_select(2, row).index_select(3, column)
 

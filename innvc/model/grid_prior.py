@@ -13,6 +13,7 @@ is odd, and the activity of the coarser level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -87,7 +88,7 @@ class GridPrior(nn.Module):
         """What the contexts add to the scale index, and means in whole steps, [C, n, H, W]."""
         w = self.weights()
         current = slices.current
-        even = _even(*current.shape[2:], current.device)
+        even = _even(current.shape[2], current.shape[3], current.device)
         seen = (current * even).clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
         values = (slices.before, slices.after, _neighbours(seen) / 4)
         around = _neighbours(seen.abs()) / 4
@@ -155,7 +156,7 @@ def gather(turn: int, grid: Tensor, coarse: Tensor, steps: Tensor) -> Slices:
     return Slices(current, before, after, coarse[own], steps[:, own])
 
 
-def activity(coarser: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+def activity(coarser: Tensor | None, shape: Sequence[int]) -> Tensor:
     """Mean magnitude [T, H, W] of the coarser level [C, T', H', W'], nearest position; else 0.
 
     Position i of an axis lies in the coarser level at min(floor(i / 2), n - 1).

@@ -70,7 +70,7 @@ class BlockLayout:
 
     def latent(self, blocks: Tensor) -> Tensor:
         """The inverse of `blocks`."""
-        x = blocks.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # [..., C, H, 2, W, 2]
+        x: Tensor = blocks.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # [..., C, H, 2, W, 2]
         x = x.movedim((-3, -1), (-4, -3)).flatten(-5, -3)
         return x[..., self.channel.flatten().argsort().to(blocks.device), :, :]
 

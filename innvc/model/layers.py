@@ -54,7 +54,8 @@ class Orthogonal(nn.Module):
         upper = torch.zeros_like(self.base).index_put((rows, columns), self.skew.double())
         a = upper - upper.T
         eye = torch.eye(channels, dtype=a.dtype, device=a.device)
-        return (torch.linalg.solve(eye + a, eye - a) @ self.base).to(self.skew.dtype)
+        q: Tensor = torch.linalg.solve(eye + a, eye - a) @ self.base
+        return q.to(self.skew.dtype)
 
     def forward(self, x: Tensor, matrix: Tensor) -> Tensor:
         return channel_product(matrix, x)
@@ -80,7 +81,8 @@ def pointwise(x: Tensor, layer: nn.Conv2d) -> Tensor:
     In the fit it is a product of matrices with the channels last: faster to differentiate.
     """
     if not torch.is_grad_enabled():
-        return layer(x)
+        y: Tensor = layer(x)
+        return y
     return F.linear(x.permute(0, 2, 3, 1), layer.weight[..., 0, 0], layer.bias).permute(0, 3, 1, 2)
 
 
@@ -138,19 +140,19 @@ class Coupling(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        rest = channels - self.half
-        self.first = Subnet(rest, 2 * self.half, width)
-        self.second = Subnet(self.half, 2 * rest, width)
+        self.leading = channels // 2
+        rest = channels - self.leading
+        self.first = Subnet(rest, 2 * self.leading, width)
+        self.second = Subnet(self.leading, 2 * rest, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = x[:, : self.half], x[:, self.half :]
+        a, b = x[:, : self.leading], x[:, self.leading :]
         a = affine(a, self.first(b))
         b = affine(b, self.second(a))
         return torch.cat([a, b], 1)
 
     def inverse(self, y: Tensor) -> Tensor:
-        a, b = y[:, : self.half], y[:, self.half :]
+        a, b = y[:, : self.leading], y[:, self.leading :]
         b = affine_inverse(b, self.second(a))
         a = affine_inverse(a, self.first(b))
         return torch.cat([a, b], 1)

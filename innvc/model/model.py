@@ -165,12 +165,13 @@ class InnvcModel(nn.Module):
         self, number: int, frequencies: Frequencies | None, half: Frequencies | None
     ) -> None:
         parameters = dict(self.named_parameters())
-        known = frequencies is not None and self.config.stages == 4 and self.config.packing == 2
-        values = starting_points.values_for(number, frequencies, half) if known else {}
+        values = {}
+        if frequencies is not None and self.config.stages == 4 and self.config.packing == 2:
+            values = starting_points.values_for(number, frequencies, half)
         fits = values.keys() <= parameters.keys() and all(
             value.shape == parameters[name].shape for name, value in values.items()
         )
-        if not fits or not known:
+        if not fits or not values:
             raise UnsupportedError(
                 f"Starting point {number} does not fit the file's model.",
                 "The file was not made by innvc.",
@@ -249,7 +250,8 @@ class InnvcModel(nn.Module):
         """
         if condition.samples is not None:
             x = x - condition.samples
-        return self.backbone(x, matrices, condition.features, half)
+        latent: Tensor = self.backbone(x, matrices, condition.features, half)
+        return latent
 
     def synthesis(
         self,

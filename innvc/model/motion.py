@@ -176,7 +176,7 @@ class MotionLifting(Lifting):
 
 def to_cells(samples: Tensor, cell: tuple[int, int]) -> Tensor:
     """[..., H, W] to [..., rows * columns, height, width of a cell]."""
-    blocks = samples.unflatten(-1, (-1, cell[1])).unflatten(-3, (-1, cell[0]))
+    blocks: Tensor = samples.unflatten(-1, (-1, cell[1])).unflatten(-3, (-1, cell[0]))
     return blocks.transpose(-3, -2).flatten(-4, -3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isqrt, prod
@@ -73,13 +74,13 @@ def long_axes(rows: int, columns: int, elements: int) -> tuple[bool, bool]:
     return 1 < rows <= most, 1 < columns <= most
 
 
-def block_counts(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def block_counts(shape: Sequence[int]) -> tuple[int, int, int]:
     """Blocks along T, H and W of a grid level."""
     time, height, width = (-(-n // b) for n, b in zip(shape, BLOCK, strict=True))
     return time, height, width
 
 
-def over_blocks(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def over_blocks(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Values [C, T', H', W'] of the blocks, at each element of a grid [C, T, H, W]."""
     for axis, (size, block) in enumerate(zip(shape, BLOCK, strict=True), 1):
         values = values.take(np.arange(size) // block, axis)

@@ -13,7 +13,7 @@ from innvc.model import start
 from innvc.model.field import ConditioningField, Window
 from innvc.model.initial import initialise
 from innvc.model.layers import unsqueeze
-from innvc.model.model import SampleLayout
+from innvc.model.model import InnvcModel, SampleLayout
 
 
 class PictureModel(nn.Module):
@@ -57,6 +57,9 @@ class PictureModel(nn.Module):
     def coding_masks(self) -> dict[str, Tensor]:
         """Masks of parameters of which only some elements are coded: none here."""
         return {}
+
+
+SegmentModel = InnvcModel | PictureModel
 
 
 def frame_window(

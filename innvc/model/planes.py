@@ -30,12 +30,12 @@ class Plane:
 
     def unpack(self, packed: Tensor) -> Tensor:
         """[P, H, W] samples of packed frames [P, C, h, w]."""
-        x = packed[:, self.channels].unflatten(1, (self.vertical, self.horizontal))
+        x: Tensor = packed[:, self.channels].unflatten(1, (self.vertical, self.horizontal))
         return x.permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2)
 
     def pack(self, samples: Tensor) -> Tensor:
         """The inverse of `unpack`: [P, phases, h, w]."""
-        x = samples.unflatten(2, (-1, self.horizontal)).unflatten(1, (-1, self.vertical))
+        x: Tensor = samples.unflatten(2, (-1, self.horizontal)).unflatten(1, (-1, self.vertical))
         return x.permute(0, 2, 4, 1, 3).flatten(1, 2)
 
 

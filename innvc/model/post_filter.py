@@ -21,6 +21,7 @@ from innvc.model.planes import planes_of
 
 GAIN_UNIT = 32  # gains are whole 32nds
 GAIN_LIMIT = 127
+UNFOLDED = 1 << 22  # bytes that a convolution in float64 unfolds at a time, about
 REGION = 64  # packed samples, in each direction
 LUMA, CHROMA = slice(0, 4), (slice(4, 5), slice(5, 6))
 
@@ -32,6 +33,12 @@ class PostFilter(nn.Module):
         arrays: Its parameters by name, from a starting point: `enter` [U, 6, 3, 3], `tile`
             [U, 8, 8], `middle` [L, U, U, 3, 3], `middle_bias` [L, U], `leave` [6 K, U, 3, 3].
     """
+
+    enter: Tensor
+    tile: Tensor
+    middle: Tensor
+    middle_bias: Tensor
+    leave: Tensor
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__()
@@ -58,8 +65,9 @@ class PostFilter(nn.Module):
         tile = self.tile.repeat(1, -(-rows // 8), -(-columns // 8))  # blocks have edges
         h = h + tile[:, :rows, :columns]
         for kernel, bias in zip(self.middle, self.middle_bias, strict=True):
-            h = h + F.conv2d(h, kernel, bias, padding=1).relu_()
-        return F.conv2d(h, self.leave, padding=1).unflatten(1, (-1, 6))
+            h = h + _convolve(h, kernel, bias).relu_()
+        found: Tensor = _convolve(h, self.leave).unflatten(1, (-1, 6))
+        return found
 
 
 class FrameFilter:
@@ -113,6 +121,22 @@ class FrameFilter:
         ):
             result[channels] += (weight * found).sum(0)
         return result
+
+
+def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """3x3 convolution of [N, C, h, w], with zeros around it.
+
+    In float64 torch unfolds its input, to nine times as much. A few rows at a time of that stay in
+    the cache: twice as fast, and the same sums.
+    """
+    if x.dtype != torch.float64 or x.is_cuda:
+        return F.conv2d(x, kernel, bias, padding=1)
+    rows = max(1, UNFOLDED // (9 * x[:, :, 0].nbytes))
+    result = x.new_empty(len(x), len(kernel), *x.shape[2:])
+    x = F.pad(x, (1, 1, 1, 1))
+    for r in range(0, x.shape[2] - 2, rows):
+        result[:, :, r : r + rows] = F.conv2d(x[:, :, r : r + rows + 2], kernel, bias)
+    return result
 
 
 def _view(planes: Sequence[Tensor]) -> Tensor:

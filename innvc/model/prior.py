@@ -253,7 +253,8 @@ class LatentPrior(nn.Module):
         more = torch.stack([more_scale, more_mean])
         more = F.pad(more, (0, 0, 0, scale.shape[1] - more.shape[2]))
         both = torch.stack([scale, mean]).flatten(3).index_add(3, places, more)
-        return tuple(both.unflatten(3, (height, width)))
+        scale, mean = both.unflatten(3, (height, width))
+        return scale, mean
 
     def _hidden(
         self, weights: dict[str, Tensor], rows: slice, seen: slice, value: Tensor
@@ -272,7 +273,8 @@ class LatentPrior(nn.Module):
         channels = len(self.group_of)
         both = weights["output_weight"].view(2, channels, -1)[:, rows, units].flatten(0, 1)
         out = (both @ hidden).expand(len(value), -1, -1).unflatten(-1, value.shape[-2:])
-        return out.chunk(2, 1)
+        scale, mean = out.chunk(2, 1)
+        return scale, mean
 
     @torch.no_grad()
     def largest_sum(self) -> float:
@@ -311,4 +313,5 @@ def _to_unit(values: Tensor) -> Tensor:
 
 
 def _product(matrix: Tensor, x: Tensor) -> Tensor:
-    return torch.matmul(matrix, x.flatten(2)).unflatten(2, x.shape[2:])
+    product: Tensor = torch.matmul(matrix, x.flatten(2)).unflatten(2, x.shape[2:])
+    return product

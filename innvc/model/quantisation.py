@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,9 @@ class _TabledBits(torch.autograd.Function):
     """`symbol_bits` of integers by table, several times as fast."""
 
     @staticmethod
-    def forward(ctx, symbol: Tensor, scale: Tensor, residual: Tensor, tables: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, symbol: Tensor, scale: Tensor, residual: Tensor, tables: Tensor
+    ) -> Tensor:
         row = scale.to(torch.int32) * TABLED
         place = row + symbol.abs().clamp(max=TABLED - 1).to(torch.int32)
         below = residual.abs().clamp(max=TABLED - 1)
@@ -126,7 +129,7 @@ class _TabledBits(torch.autograd.Function):
         return bits
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_scale, by_residual = ctx.saved_tensors
         return None, gradient * by_scale, gradient * by_residual, None
 
@@ -158,7 +161,9 @@ class ChosenBits(nn.Module):
         Args:
             residual: What the symbols were chosen for, of their shape; it only takes the gradient.
         """
-        return _TabledBits.apply(symbol.detach(), scale_index, residual, self.tables)
+        of = symbol.detach(), scale_index, residual, self.tables
+        bits: Tensor = _TabledBits.apply(*of)  # type: ignore[no-untyped-call]
+        return bits
 
 
 class RateAwareRounding(nn.Module):

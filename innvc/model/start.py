@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 # Orthonormal colour transform for G, B, R: a 3-point DCT over the channels (B, G, R).
 _RGB = np.array([[1, 1, 1], [0, 1, -1], [2, -1, -1]]) / np.sqrt([[3], [2], [6]])
@@ -72,9 +73,9 @@ def squeezed(geometry: Geometry) -> Geometry:
 class Frequencies(NamedTuple):
     """Plane and 2-D frequency (half cycles a block) of each transform channel, in channel order."""
 
-    plane: np.ndarray
-    vertical: np.ndarray
-    horizontal: np.ndarray
+    plane: NDArray[np.int64]
+    vertical: NDArray[np.int64]
+    horizontal: NDArray[np.int64]
 
 
 def _dct(geometry: Geometry) -> tuple[np.ndarray, Frequencies]:
@@ -96,7 +97,7 @@ def _dct(geometry: Geometry) -> tuple[np.ndarray, Frequencies]:
     return matrix, Frequencies(*map(np.array, zip(*frequencies, strict=True)))
 
 
-def group_keys(f: Frequencies) -> np.ndarray:
+def group_keys(f: Frequencies) -> NDArray[np.int64]:
     """Anti-diagonal of each frequency; chroma one and two later, so that luma is its context."""
     return f.vertical + f.horizontal + f.plane
 

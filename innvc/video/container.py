@@ -10,6 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import av
+from av.container import InputContainer
 
 from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InnvcError, InputError, UnsupportedError
@@ -87,7 +88,7 @@ class ContainerReader:
             self._describe(container, stream, first, fps)
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    def _open(self) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         place = self._place
         with av.open(place.url, format=place.demuxer, options=place.options) as container:
             if _REFUSED_DEMUXERS & set(container.format.name.split(",")):
@@ -105,7 +106,7 @@ class ContainerReader:
             streams[0].codec_context.options = {"err_detect": "explode"}
             yield container, streams[0]
 
-    def _check_complete(self, container, stream: av.VideoStream) -> None:
+    def _check_complete(self, container: InputContainer, stream: av.VideoStream) -> None:
         """Finds cut files that FFmpeg would read to their early end without a word."""
         if self._place.images:
             return
@@ -123,7 +124,7 @@ class ContainerReader:
                 "Copy or download it again.",
             )
 
-    def _scan(self, container, stream: av.VideoStream) -> list[int] | None:
+    def _scan(self, container: InputContainer, stream: av.VideoStream) -> list[int] | None:
         """Timestamps of all pictures in display order; None where a packet has none."""
         pts: list[int | None] = []
         # Versions below 3 have neither extradata nor checksums.
@@ -134,9 +135,10 @@ class ContainerReader:
                 raise InputError(f"{self._name} is damaged: checksums of frame {len(pts)} differ.")
             if packet.size and not packet.is_discard:
                 pts.append(packet.pts)
-        if None in pts or len(set(pts)) < len(pts) or not pts:
+        known = {t for t in pts if t is not None}
+        if len(known) < len(pts) or not pts:
             return None
-        return sorted(pts)
+        return sorted(known)
 
     def _drop_leading(self, first: av.VideoFrame) -> None:
         """Leaves out pictures before the first that decodes, as after a cut in an open group."""
@@ -148,7 +150,13 @@ class ContainerReader:
                     f"{missing} pictures at the start need others that are not in the file"
                 )
 
-    def _describe(self, container, stream: av.VideoStream, first: av.VideoFrame, fps) -> None:
+    def _describe(
+        self,
+        container: InputContainer,
+        stream: av.VideoStream,
+        first: av.VideoFrame,
+        fps: Fraction | None,
+    ) -> None:
         context = stream.codec_context
 
         def tag(name: str, unknown: int) -> int:
@@ -156,8 +164,9 @@ class ContainerReader:
             return value if value != unknown else int(getattr(context, name))
 
         self._geometry = (first.width, first.height, first.format.name)
-        layout = LAYOUTS.get(first.format.name)
-        if layout is None and self._target is None:
+        layout, target = LAYOUTS.get(first.format.name), self._target
+        form = layout.format if layout else target
+        if form is None:
             raise UnsupportedError(
                 f"Pixel format '{first.format.name}' of {self._name} is not supported.",
                 f"Supported are {', '.join(PIXEL_FORMATS)}; --pix-fmt converts to one of them.",
@@ -165,7 +174,7 @@ class ContainerReader:
         info = VideoInfo(
             first.width,
             first.height,
-            layout.format if layout else self._target,
+            form,
             color_range=2 if layout and layout.full_range else tag("color_range", 0),
             color_primaries=tag("color_primaries", _UNSPECIFIED),
             color_transfer=tag("color_trc", _UNSPECIFIED),
@@ -179,11 +188,11 @@ class ContainerReader:
         if layout and layout.format.family == "gray" and info.color_matrix == _RGB:
             info = replace(info, color_matrix=_UNSPECIFIED)  # as FFmpeg tags grey PNG
         self._converter = None
-        self._narrows = bool(self._target) and shifts_from_16_bits(first.format.name, self._target)
-        if self._narrows:
-            self.notes.append(f"16-bit samples are cut to their upper {self._target.depth} bits")
-        elif self._target and (layout is None or layout.format != self._target):
-            self._converter = Converter(first.format.name, info, self._target)
+        self._narrows = target is not None and shifts_from_16_bits(first.format.name, target)
+        if target and self._narrows:
+            self.notes.append(f"16-bit samples are cut to their upper {target.depth} bits")
+        elif target and (layout is None or layout.format != target):
+            self._converter = Converter(first.format.name, info, target)
             self.notes += self._converter.notes
             info = self._converter.info
         self.info = self._timed(info, stream, fps)
@@ -192,7 +201,8 @@ class ContainerReader:
             self.notes.append(f"only the first of {len(container.streams.video)} video streams")
         if first.interlaced_frame:
             self.notes.append("the video is interlaced; its frames are coded as they are")
-        kinds = {entry.type.name for entry in first.side_data}
+        # PyAV's own types have none of these.
+        kinds = {entry.type.name for entry in first.side_data}  # type: ignore[attr-defined]
         if any(kind.startswith("DOVI") for kind in kinds):
             self.notes.append("Dolby Vision metadata is not kept")
         if kinds & {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS"}:
@@ -202,7 +212,8 @@ class ContainerReader:
         matrix = first.side_data.get("DISPLAYMATRIX")
         if matrix is None:
             return 0
-        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix)[:36])
+        numbers = bytes(matrix)[:36]  # type: ignore[call-overload]
+        a, b, _, c, d, *_ = struct.unpack("<9i", numbers)
         angle = first.rotation
         if a * d - b * c < 0:
             self.notes.append("the display matrix mirrors the picture, which is not kept")

@@ -105,6 +105,7 @@ class ContainerWriter:
         if info.chroma_location and info.format.shift_x:
             options["chroma_sample_location"] = _LOCATION_NAMES[info.chroma_location]
         stream = self._container.add_stream(encoding.codec, rate=self._rate, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = info.width, info.height
         stream.pix_fmt = self._layout or info.format.name
         context = stream.codec_context
@@ -132,13 +133,13 @@ class ContainerWriter:
         picture = planes_to_frame(frame.planes, self._info.format, layout=self._layout)
         self._tag(picture)
         step = 1 / (self._rate * self._time_base)
-        timed = self._info.time_base is not None and frame.pts is not None
-        picture.pts = frame.pts if timed else round(self._count * step)
+        pts = frame.pts if self._info.time_base is not None else None
+        picture.pts = pts = round(self._count * step) if pts is None else pts
         picture.time_base = self._time_base
         picture.duration = max(1, round(step))
         self._count += 1
         if self._copier is not None:
-            self._copier.write(picture.pts * self._time_base)
+            self._copier.write(pts * self._time_base)
         self._container.mux(self._stream.encode(picture))
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class Layout:
 
 def rows(plane: av.video.plane.VideoPlane, height: int, dtype: str) -> np.ndarray:
     """A [height, line] view of a plane's memory, padding included."""
-    data = np.frombuffer(plane, dtype)
+    data = np.frombuffer(memoryview(plane), dtype)
     return data.reshape(-1, plane.line_size // data.itemsize)[:height]
 
 
@@ -116,8 +116,8 @@ def _layouts() -> dict[str, Layout]:
         ("p412le", "yuv444p12le", 0, 4),
     ):
         table[name] = Layout(pixel_format(native), _semi_planar(first, drop_bits))
-    for name, order in (("yuyv422", (0, 1, 3)), ("uyvy422", (1, 0, 2)), ("yvyu422", (0, 3, 1))):
-        table[name] = Layout(pixel_format("yuv422p"), _packed_422(*order))
+    for name, offsets in (("yuyv422", (0, 1, 3)), ("uyvy422", (1, 0, 2)), ("yvyu422", (0, 3, 1))):
+        table[name] = Layout(pixel_format("yuv422p"), _packed_422(*offsets))
     for name in ("rgb24", "bgr24", "0rgb", "0bgr", "rgb0", "bgr0"):
         order = name.removesuffix("24")
         table[name] = Layout(pixel_format("gbrp"), _packed_rgb(order))

@@ -149,7 +149,8 @@ def _mean(values: np.ndarray, form: PixelFormat, index: int) -> np.ndarray:
     values = pad(values, 1 << shift_y, 1 << shift_x)
     height, width = values.shape
     blocks = values.reshape(height >> shift_y, 1 << shift_y, width >> shift_x, 1 << shift_x)
-    return blocks.mean(axis=(1, 3), dtype=values.dtype)
+    mean: np.ndarray = blocks.mean(axis=(1, 3), dtype=values.dtype)
+    return mean
 
 
 def _to_integers(values: np.ndarray, form: PixelFormat) -> np.ndarray:

@@ -46,6 +46,7 @@ def find_place(path: str, rate: Fraction) -> Place:
 def _sequence(path: str, rate: Fraction) -> Place:
     folder, name = os.path.split(os.path.abspath(path))
     match = _NUMBER.search(name)
+    assert match is not None
     digits = rf"(\d{{{match[1]},}})" if match[1] else r"(0|[1-9]\d*)"
     full = re.compile(re.escape(name[: match.start()]) + digits + re.escape(name[match.end() :]))
     files = os.listdir(folder) if os.path.isdir(folder) else []

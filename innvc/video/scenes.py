@@ -37,7 +37,7 @@ def scene_cuts(frames: Iterable[Frame], info: VideoInfo) -> list[int]:
     select = graph.add("select", f"gt(scene\\,{SCORE})")
     sink = graph.add("buffersink")
     graph.link_nodes(source, scale, select, sink).configure()
-    found = []
+    found: list[int] = []
     for number, frame in enumerate(frames):
         luma = (frame.planes[0] >> info.format.depth - 8).astype(np.uint8)
         picture = av.VideoFrame.from_ndarray(luma, format="gray")
@@ -54,6 +54,8 @@ def _ready(graph: Graph) -> Iterator[int]:
 
     while True:
         try:
-            yield graph.pull().pts
+            number = graph.pull().pts
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+        assert number is not None  # as it was given
+        yield number

@@ -20,9 +20,11 @@ from innvc.video.y4m import MAGIC, Y4mReader
 
 class _Reader(Protocol):
     info: VideoInfo
-    frame_count: int | None
     has_audio: bool
     notes: list[str]
+
+    @property
+    def frame_count(self) -> int | None: ...
 
     def frames(self, start: int, stop: int | None) -> Iterator[Frame]: ...
 

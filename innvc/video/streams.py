@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Literal
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.stream import Stream
 
 from innvc.bitstream.streams import StreamRecord, StreamsRecord
 from innvc.errors import CorruptError, LimitError
@@ -33,7 +35,9 @@ def copy_out(
         LimitError: they are too large.
     """
     # What came out of a container goes into one of its kind.
-    kind = "mov" if "mov" in source.format.name.split(",") else "matroska"
+    kind: Literal["mov", "matroska"] = (
+        "mov" if "mov" in source.format.name.split(",") else "matroska"
+    )
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind) as target:
         copies = _copies(source, target, f"a {kind} container cannot hold", notes)
@@ -53,7 +57,11 @@ def copy_out(
                 raise LimitError("Audio and subtitles have more than 1 GB.", "Give --no-audio.")
     return StreamsRecord(
         [
-            StreamRecord(stream.type, stream.codec_context.name, _language(stream))
+            StreamRecord(
+                "audio" if stream.type == "audio" else "subtitle",
+                stream.codec_context.name,
+                _language(stream),
+            )
             for stream in streams
         ],
         round((start + shift) / NANOSECOND),
@@ -85,7 +93,7 @@ class StreamCopier:
     ) -> None:
         self._target = target
         try:
-            self._source = av.open(io.BytesIO(record.data), format=record.container)
+            self._source = av.open(io.BytesIO(record.data), "r", format=record.container)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise CorruptError(
                 "The audio of the file cannot be read.", "Try --no-audio."
@@ -93,10 +101,10 @@ class StreamCopier:
         self._start = record.start * NANOSECOND + first
         self._end = None if last is None else self._start + last - first
         self._copies = _copies(self._source, target, "the output cannot hold", notes)
-        self._waiting: av.Packet | None = None
+        self._waiting: av.Packet[Stream] | None = None
         self._packets = self._read()
 
-    def _read(self) -> Iterator[av.Packet]:
+    def _read(self) -> Iterator[av.Packet[Stream]]:
         streams = [self._source.streams[index] for index in self._copies]
         if streams:
             try:
@@ -125,7 +133,7 @@ class StreamCopier:
 
 def _copies(
     source: InputContainer, target: OutputContainer, cannot: str, notes: list[str]
-) -> dict[int, av.stream.Stream]:
+) -> dict[int, Stream]:
     """A stream of the target for each one of the source that it can hold, by its index."""
     copies = {}
     for stream in source.streams:
@@ -143,16 +151,16 @@ def _copies(
     return copies
 
 
-def _language(stream: av.stream.Stream) -> str:
+def _language(stream: Stream) -> str:
     return stream.language if stream.language not in (None, "und") else ""
 
 
 def _between(
     source: InputContainer,
-    streams: Sequence[av.stream.Stream],
+    streams: Sequence[Stream],
     start: Fraction,
     end: Fraction | None,
-) -> Iterator[av.Packet]:
+) -> Iterator[av.Packet[Stream]]:
     """Packets of some streams in their order, of a cut those that are heard between two times."""
     for packet in source.demux(streams):
         if packet.pts is None or packet.dts is None:
@@ -165,12 +173,14 @@ def _between(
         yield packet
 
 
-def _time(packet: av.Packet) -> Fraction:
+def _time(packet: av.Packet[Stream]) -> Fraction:
+    assert packet.pts is not None  # see _between
     return packet.pts * packet.time_base
 
 
-def _move(packet: av.Packet, seconds: Fraction) -> None:
+def _move(packet: av.Packet[Stream], seconds: Fraction) -> None:
     """Moves a packet in time, to the nearest unit."""
+    assert packet.pts is not None and packet.dts is not None
     units = round(seconds / packet.time_base)
     packet.pts += units
     packet.dts += units

@@ -9,7 +9,7 @@ _ROUNDED_STEP = 4
 _NTSC = [Fraction(base * 1000, 1001) for base in (12, 15, 24, 30, 48, 60, 120, 240)]
 
 
-def fraction(value) -> Fraction | None:
+def fraction(value: Fraction | None) -> Fraction | None:
     """A rational of any PyAV version; None for unset, 0/0 and values that are not positive."""
     if not value or not value.denominator or value.numerator <= 0:
         return None
