@@ -2,7 +2,7 @@ PYTHON ?= $(shell python3.11 -c "print('python3.11')" 2>/dev/null || echo python
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: env demo test quick robustness lint format bench bench-speed screenshot clean
+.PHONY: env demo test quick robustness lint format docs bench bench-speed screenshot clean
 env: $(STAMP)
 
 # The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
@@ -35,6 +35,10 @@ lint: env
 format: env
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# docs/cli.md, api.md, structure.md and the figures: made from the code and from docs/results.md.
+docs: env
+	$(BIN)/python tools/make_docs.py
 
 # CLIPS="a.mkv b.mkv" ARGS="--lambdas 0.3,1,3 --preset medium --codecs innvc,x265-ra --jobs 2"
 CLIPS ?= $(wildcard tests/data/*.mkv)

@@ -116,9 +116,9 @@ def encode(
             by scene cuts.
         seed: Of crops and noise.
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
-        mask, modulation, residual, base, coupling, context, grid_context, intra, directions,
-            motion, prediction, step_offsets, dependent, post_filter, start:
-            Parts of the method, turned off or replaced for ablations; see `switches.Switches`.
+        mask, modulation, residual, base, coupling, context, grid_context, intra: Parts of the
+            method, turned off or replaced for ablations; see `innvc.switches.Switches`.
+        directions, motion, prediction, step_offsets, dependent, post_filter, start: The same.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         workers: Processes that encode segments side by side and share the threads; 1 if absent.
@@ -275,6 +275,8 @@ def plan(
     """What `encode` would do and take; encodes a few frames for that.
 
     Args:
+        source: As of `encode`.
+        note: Called with remarks for the user.
         options: As of `encode`, those that decide what the file holds: from `lambda_` to `frames`.
 
     Raises:
@@ -324,10 +326,16 @@ def decode(
     .png hold the very samples; .mp4, .mov and .webm are lossy copies for viewing.
 
     Args:
+        source: The .innv file.
+        output: The video; it appears whole or not at all.
         frames: Half-open range of frames.
         layers: Decode only the first layers: a lower quality from fewer bytes.
         only: "field" or "latent" decodes this part of the model alone; None is both.
-        exact: Synthesis in float64.
+        exact: Synthesis in float64: the same samples on every machine.
+        device: "auto", "cpu" or "cuda[:n]"; symbols are decoded on the CPU.
+        threads: Of torch on the CPU.
+        pix_fmt: Converts the output.
+        overwrite: Replace an existing output.
         limits: What the file may declare; None is the defaults.
         audio: Copy audio and subtitles, if the output can hold them.
         partial: Of a file that was cut short decode the frames that are there; `note` is told how
@@ -335,6 +343,7 @@ def decode(
         conceal: Go on past damage, with the field's picture or the nearest frame in place of each
             lost one; `note` is told which.
         progress: Called with frames done and frames in all.
+        note: Called with remarks for the user.
 
     Returns:
         The number of frames written.

@@ -37,50 +37,53 @@ def _range(text: str) -> tuple[float, float]:
 
 def bench(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Videos.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for points and results.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")
+    ],
     lambdas: Annotated[
         str, typer.Option(metavar="L,L,...", help="InnVC's qualities.", rich_help_panel=INNVC)
     ] = "0.03,0.15,0.7,3",
     preset: Annotated[
-        str, typer.Option("-p", "--preset", metavar="P,...", rich_help_panel=INNVC)
+        str,
+        typer.Option(
+            "-p", "--preset", metavar="P,...", help="Presets of encode.", rich_help_panel=INNVC
+        ),
     ] = "fast",
     model: Annotated[
         str | None,
-        typer.Option(metavar="M,...", help="`--model` of encode.", rich_help_panel=INNVC),
+        typer.Option(metavar="M,...", help="Models of encode.", rich_help_panel=INNVC),
     ] = None,
     encode_options: Annotated[
         str,
-        typer.Option("--options", help="More options of encode, quoted.", rich_help_panel=INNVC),
+        typer.Option(
+            "--options", metavar="TEXT", help="More options of encode.", rich_help_panel=INNVC
+        ),
     ] = "",
     codecs: Annotated[
         str | None,
-        typer.Option(
-            metavar="C,...", help="innvc and peers, in the order to measure; absent: all."
-        ),
+        typer.Option(metavar="C,...", help="innvc and peers, in this order; absent: all."),
     ] = None,
     frames: Annotated[
-        str, typer.Option(metavar="A:B", help="Frames A to B-1, as far as a clip has them.")
+        str, typer.Option(metavar="A:B", help="Frames A to B-1 of each clip.")
     ] = "0:16",
-    psnr: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="dB of PSNR-Y that peers shall cover.")
-    ] = "28:54",
-    jobs: Annotated[int, typer.Option(help="Points that are measured side by side.")] = 1,
+    psnr: Annotated[str, typer.Option(metavar="A:B", help="dB of PSNR-Y to cover.")] = "28:54",
+    jobs: Annotated[int, typer.Option(metavar="N", help="Points measured side by side.")] = 1,
     threads: Threads = None,
     device: Device = "auto",
     any_commit: Annotated[
-        bool, typer.Option("--any-commit", help="Keep InnVC's points of other versions of it.")
+        bool, typer.Option("--any-commit", help="Keep points of other versions of InnVC.")
     ] = False,
-    measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Or write what is measured already.")
-    ] = True,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="Only write what was measured before.")
+    ] = False,
     doc: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Put the results into a Markdown file.")
+        Path | None, typer.Option(metavar="FILE", help="Put results into a Markdown file.")
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure InnVC beside other codecs: points, BD-rates, plots. Goes on where it stopped."""
+    """Measure InnVC beside other codecs; goes on where it stopped."""
     low, high = _range(psnr)
     wanted = _numbers(lambdas, "--lambdas")
     selection = options.frames(frames)
@@ -101,7 +104,7 @@ def bench(
         jobs=jobs,
         threads=threads,
         any_code=any_commit,
-        measure=measure,
+        measure=not no_measure,
         document=doc,
     )
     with PointDisplay(quiet) as display:

@@ -14,8 +14,10 @@ import typer
 from innvc import options, process
 from innvc.bench_command import bench
 from innvc.edit_commands import concat, cut
+from innvc.help import ABLATIONS, DETAILS, FIT, LONG, TARGET, Command, Group, HelpAll
 from innvc.options import (
     Device,
+    File,
     Frames,
     Json,
     Limits,
@@ -32,6 +34,7 @@ from innvc.show import EncodeDisplay, FrameDisplay, print_info, print_plan, say
 
 app = typer.Typer(
     name="innvc",
+    cls=Group,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -39,45 +42,59 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FIT = "Fit"
-LONG = "Long videos"
-AIM = "Target (found by a sample of the clip and a few passes)"
-ablation = functools.partial(typer.Option, rich_help_panel="Parts of the method (ablations)")
+ablation = functools.partial(typer.Option, rich_help_panel=ABLATIONS)
 
 
-@app.command()
+@app.command(cls=Command)
 def encode(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Video, .yuv, .y4m or - (y4m).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .innv file.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A video, .yuv, .y4m or - (y4m).")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The .innv file.")],
     lambda_: Annotated[
         float | None,
         typer.Option(
-            "--lambda", "-l", help="1, the default, is about 48 dB; x10 about 10 dB more."
+            "--lambda",
+            "-l",
+            metavar="L",
+            help="10 times as much: 10 dB more.",
+            rich_help_panel=TARGET,
         ),
     ] = None,
     quality: Annotated[
-        float | None, typer.Option(metavar="Q", help="0 to 100: about 25 to 60 dB, 50 is 42.")
+        float | None,
+        typer.Option(metavar="Q", help="0 to 100: 25 to 60 dB, 50 is 42.", rich_help_panel=TARGET),
     ] = None,
     target_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Aim at this PSNR-Y.", rich_help_panel=AIM)
+        float | None, typer.Option(metavar="DB", help="Aim at a PSNR-Y.", rich_help_panel=TARGET)
     ] = None,
     target_size: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Aim at a file of 900k, 10M bytes.", rich_help_panel=AIM),
+        typer.Option(metavar="N", help="Aim at a file of 900k, 10M bytes.", rich_help_panel=TARGET),
     ] = None,
     bitrate: Annotated[
         str | None,
         typer.Option(
-            "--bitrate", "-b", metavar="N", help="Aim at 800k, 2.5M bits/s.", rich_help_panel=AIM
+            "--bitrate", "-b", metavar="N", help="Aim at 800k, 2.5M bits/s.", rich_help_panel=TARGET
         ),
     ] = None,
     preset: Annotated[
         str,
-        typer.Option("-p", "--preset", help="instant, fast, medium, compact, slow, paper or auto."),
+        typer.Option(
+            "-p",
+            "--preset",
+            metavar="P",
+            help=", ".join(options.PRESETS) + ".",
+            autocompletion=options.choice(*options.PRESETS),
+            rich_help_panel=FIT,
+        ),
     ] = "fast",
     model: Annotated[
         str,
-        typer.Option(metavar="innvc|nvrc", help="nvrc: the field alone, for low rates."),
+        typer.Option(
+            metavar="M",
+            help="innvc, or nvrc: the field alone.",
+            autocompletion=options.choice("innvc", "nvrc"),
+            rich_help_panel=FIT,
+        ),
     ] = "innvc",
     report: Annotated[
         Path | None,
@@ -92,7 +109,8 @@ def encode(
         bool, typer.Option("--no-audio", help="Leave out audio and subtitles.")
     ] = False,
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the fit of each segment.", rich_help_panel=FIT)
+        int | None,
+        typer.Option(metavar="N", help="Steps for each segment.", rich_help_panel=DETAILS),
     ] = None,
     seconds: Annotated[
         str | None,
@@ -103,12 +121,18 @@ def encode(
     gop: Annotated[
         int | None,
         typer.Option(
-            help="Most frames of a group, 1 to 32; chosen if absent.", rich_help_panel=FIT
+            metavar="N",
+            help="Most frames of a group, 1 to 32; chosen if absent.",
+            rich_help_panel=DETAILS,
         ),
     ] = None,
     keyint: Annotated[
         int,
-        typer.Option(help="Frames from one start of decoding to the next.", rich_help_panel=FIT),
+        typer.Option(
+            metavar="N",
+            help="Frames from one start of decoding to the next.",
+            rich_help_panel=DETAILS,
+        ),
     ] = 256,
     segment: Annotated[
         int | None,
@@ -135,10 +159,12 @@ def encode(
     checkpoint: Annotated[
         str,
         typer.Option(
-            metavar="T", help="From one save for --resume to the next.", rich_help_panel=FIT
+            metavar="T", help="From one save for --resume to the next.", rich_help_panel=DETAILS
         ),
     ] = "60s",
-    seed: Annotated[int, typer.Option(help="Of crops and noise.", rich_help_panel=FIT)] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Of crops and noise.", rich_help_panel=DETAILS)
+    ] = 0,
     no_mask: Annotated[
         bool, ablation("--no-mask", help="All latent channels from the first step.")
     ] = False,
@@ -150,7 +176,12 @@ def encode(
         ),
     ] = False,
     base: Annotated[
-        str | None, ablation(metavar="dct|identity", help="Fixed matrices of the backbone.")
+        str | None,
+        ablation(
+            metavar="B",
+            help="Fixed matrices of the backbone: dct or identity.",
+            autocompletion=options.choice("dct", "identity"),
+        ),
     ] = None,
     no_coupling: Annotated[bool, ablation("--no-coupling", help="No affine couplings.")] = False,
     no_context: Annotated[
@@ -192,8 +223,9 @@ def encode(
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
+    help_all: HelpAll = False,
 ) -> None:
-    """Encode a video. Ctrl-C ends the fit and writes a valid file of what it has."""
+    """Encode a video. Ctrl-C ends the fit early, with a valid file."""
     from innvc import api
 
     arguments: dict[str, Any] = dict(
@@ -266,11 +298,14 @@ def encode(
         )
 
 
-@app.command()
+@app.command(cls=Command)
 def decode(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
+    source: File,
     output: Annotated[
-        str, typer.Option("-o", "--output", help=".yuv, .y4m, - (y4m), .mkv, .png, lossy .mp4.")
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help=".y4m, .yuv, .mkv, .png, - or lossy .mp4."
+        ),
     ],
     overwrite: Overwrite = False,
     frames: Frames = None,
@@ -278,20 +313,24 @@ def decode(
         bool, typer.Option("--no-audio", help="Leave out audio and subtitles.")
     ] = False,
     layers: Annotated[
-        int | None, typer.Option(help="Decode only the first layers: lower quality.")
+        int | None, typer.Option(metavar="K", help="Only the first layers: lower quality.")
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(metavar="field|latent", help="Decode this part of the model alone."),
+        typer.Option(
+            metavar="PART",
+            help="field or latent: one part of the model.",
+            autocompletion=options.choice("field", "latent"),
+        ),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Synthesis in float64: the same on every machine.")
+        bool, typer.Option("--exact", help="In float64: the same on every machine.")
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Of a file cut short, the frames that are there.")
+        bool, typer.Option("--partial", help="The frames that a file cut short has.")
     ] = False,
     conceal: Annotated[
-        bool, typer.Option("--conceal", help="Go on past damage; others stand for lost frames.")
+        bool, typer.Option("--conceal", help="Go on past damage; fill in lost frames.")
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -346,9 +385,9 @@ def decode(
         say(f"{output}: {count} frames, {count / seconds:.1f} frames/s")
 
 
-@app.command()
+@app.command(cls=Command)
 def info(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
+    source: File,
     limit: Limits = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -363,11 +402,11 @@ def info(
         print_info(facts)
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
+    source: File,
     pixels: Annotated[
-        bool, typer.Option("--pixels", help="Decode all frames too and check their samples.")
+        bool, typer.Option("--pixels", help="Decode all frames and check their samples.")
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -400,10 +439,15 @@ def verify(
         say(f"{source}: {packets} packets, {what}")
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     reference: Annotated[str, typer.Argument(metavar="REF", help="The original.")],
-    distorted: Annotated[str, typer.Argument(metavar="DIST", help="The copy, .innv or video.")],
+    distorted: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIST", help="The copy, .innv or video.", autocompletion=options.innv_files
+        ),
+    ],
     frames: Annotated[
         str | None, typer.Option(metavar="A:B", help="Half-open range of frames of REF.")
     ] = None,
@@ -415,8 +459,9 @@ def compare(
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
+    help_all: HelpAll = False,
 ) -> None:
-    """Measure PSNR of each plane, PSNR 6:1:1 and MS-SSIM; bpp of an .innv."""
+    """Measure PSNR of each plane, 6:1:1, MS-SSIM, and bpp of an .innv."""
     from innvc import api
 
     with FrameDisplay("compare", quiet) as display:
@@ -440,9 +485,8 @@ def compare(
             print(f"{key:10} {shown}")
 
 
-app.command()(cut)
-app.command()(concat)
-app.command()(bench)
+for command in (cut, concat, bench):
+    app.command(cls=Command)(command)
 
 
 def _version(value: bool) -> None:

@@ -56,9 +56,13 @@ def compare(
             given, or in its name, from the other.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
         frames: Half-open range of the reference.
+        device: Where an .innv file is decoded: "auto", "cpu" or "cuda[:n]".
         limits: What an .innv file may declare; None is the defaults.
         progress: Called with frames done and frames in all.
         note: Called with remarks on .innv files.
+
+    Returns:
+        psnr_y, psnr_u, psnr_v and psnr_611 in dB, msssim_y, frames; of an .innv its bytes and bpp.
 
     Raises:
         InnvcError: they differ in size, format or length, or cannot be read.

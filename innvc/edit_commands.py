@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from innvc import options
-from innvc.options import Frames, Json, Limits, Overwrite, Quiet, Verbose, given
+from innvc.options import File, Frames, Json, Limits, Overwrite, Quiet, Verbose, given
 from innvc.show import say
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="The .innv file.")]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The new .innv file.")]
 
 
 def cut(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The .innv file.")],
+    source: File,
     output: Output,
     frames: Frames = None,
     layers: Annotated[
@@ -44,7 +44,12 @@ def cut(
 
 
 def concat(
-    sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .innv files.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="The .innv files.", autocompletion=options.innv_files
+        ),
+    ],
     output: Output,
     overwrite: Overwrite = False,
     limit: Limits = None,

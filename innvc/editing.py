@@ -31,9 +31,13 @@ def cut(
     """Copies some frames or layers of an .innv file to another.
 
     Args:
+        source: The .innv file.
+        output: The new one; it appears whole or not at all.
         frames: Half-open range; the copy begins at the last key packet before it and ends with a
             packet, or has whole segments where the model has a field.
         layers: First layers that are kept.
+        overwrite: Replace an existing output.
+        limits: What the file may declare; None is the defaults.
         note: Called with remarks.
 
     Returns:
@@ -71,10 +75,14 @@ def concat(
     """Copies .innv files of one size, format and model one after the other into one.
 
     Args:
+        sources: The .innv files, in their order.
+        output: The new one; it appears whole or not at all.
+        overwrite: Replace an existing output.
+        limits: What the files may declare; None is the defaults.
         note: Called with remarks.
 
     Returns:
-        Its frames.
+        The number of its frames.
 
     Raises:
         InnvcError: with a sentence, a hint and an exit code.

@@ -36,7 +36,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodeResult:
-    """What `encode` made. bpp is 8 bytes / (frames width height) of the whole file."""
+    """What `encode` made: measured on the file and on what it decodes to.
+
+    Attributes:
+        bytes: Size of the file.
+        bpp: 8 x bytes / (frames x width x height).
+        psnr_y, psnr_u, psnr_v: PSNR of the mean squared error of all frames, in dB, of each plane
+            (G, B, R of RGB); None where there is no such plane, infinite without loss.
+        psnr_611: (6 Y + U + V) / 8 of them, in dB; of RGB their mean.
+        msssim_y: MS-SSIM of plane 0, 0 to 1; None for pictures too small for it.
+        width, height, frames: Of the video, in samples of plane 0.
+        steps, steps_per_second: Of the fit; the speed is None where no step was taken.
+        seconds: Of the whole encode.
+        lambda_, preset: With which the file was made.
+        device: Of torch.
+        model, version: A summary of the model, and the version of the package.
+        interrupted: Whether `stop` ended the fit.
+        target_psnr, target_bytes: What was asked for, in dB or bytes; None if nothing was.
+        passes: Over the whole clip.
+        notes: Remarks for the user.
+    """
 
     bytes: int
     bpp: float
@@ -49,7 +68,7 @@ class EncodeResult:
     height: int
     frames: int
     steps: int
-    steps_per_second: float | None  # of the fit; None where no step was taken
+    steps_per_second: float | None
     seconds: float
     lambda_: float
     preset: str
@@ -57,9 +76,9 @@ class EncodeResult:
     model: str
     version: str
     interrupted: bool = False
-    target_psnr: float | None = None  # what was asked for
+    target_psnr: float | None = None
     target_bytes: int | None = None
-    passes: int = 1  # over the whole clip
+    passes: int = 1
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from glob import escape, glob
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from innvc.errors import UsageError
+from innvc.help import INPUT
 from innvc.video.timing import nominal_rate
 
 if TYPE_CHECKING:
@@ -18,15 +22,36 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-INPUT = "Video input"
-LARGEST = 1 << 31
 
+def choice(*values: str) -> Callable[[str], list[str]]:
+    """Completes one of some values in a shell."""
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
+def innv_files(incomplete: str) -> list[str]:
+    """Completes .innv files and the folders beside them; where none fits the shell completes."""
+    names = sorted(glob(escape(incomplete) + "*"))
+    files = [name for name in names if name.endswith(".innv")]
+    return files + [name + os.sep for name in names if files and os.path.isdir(name)]
+
+
+LARGEST = 1 << 31
+PRESETS = ("instant", "fast", "medium", "auto", "compact", "slow", "paper")
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The .innv file.", autocompletion=innv_files)
+]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no remarks.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Frames = Annotated[str | None, typer.Option(metavar="A:B", help="Frames A to B-1, counted from 0.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to compute.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="D", help="auto, cpu, cuda or cuda:N.", autocompletion=choice("auto", "cpu", "cuda")
+    ),
+]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads.")]
 RawSize = Annotated[
     str | None, typer.Option(metavar="WxH", help="Size of raw video.", rich_help_panel=INPUT)
 ]
@@ -46,8 +71,8 @@ Limits = Annotated[
     list[str] | None,
     typer.Option(
         "--limit",
-        metavar="NAME=VALUE",
-        help="What a file may declare: frames=1M, memory-bytes=32G and others (docs/format.md, 8).",
+        metavar="NAME=N",
+        help="Change a limit, as in memory-bytes=32G.",
     ),
 ]
 

@@ -35,10 +35,12 @@ class EncodePlan:
     """What `encode` would do. Times and memory are estimates.
 
     Attributes:
-        frames, segments: Of the clip.
+        preset, lambda_: That would be used; the lambda of a target is where its search begins.
+        width, height, pix_fmt, frames, segments: Of the clip.
+        device: Of torch.
         steps: Of the fit of each segment.
         parameters: Of each segment's model.
-        decode_bytes, encode_bytes: Memory.
+        decode_bytes, encode_bytes: Memory; None if it cannot be told here.
         phases: Seconds of each part of a pass.
         seconds: Of a pass.
         passes: At most.

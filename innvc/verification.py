@@ -23,6 +23,7 @@ def verify(
     """Checks every CRC and decodes every symbol of a file.
 
     Args:
+        source: The .innv file.
         pixels: Decode all frames too, in float64: the samples must be those that the encoder saw.
         device: Of the frames; symbols are decoded on the CPU.
         limits: What the file may declare; None is the defaults.

@@ -1,3 +1,5 @@
+"""Planes as one array of channels, and back, exactly."""
+
 import numpy as np
 import pytest
 

@@ -33,15 +33,25 @@ class Limits:
     """What a file may declare before it is refused, so that a hostile one cannot exhaust memory.
 
     `--limit NAME=VALUE` sets one of them on the command line, with a dash in place of "_".
+
+    Attributes:
+        dimension: Samples, of width and of height.
+        frame_samples: Samples of a frame, all planes together.
+        frames: Of the video.
+        parameters: Of the network.
+        memory_bytes: To decode, a rough estimate.
+        header_bytes: Of the header.
+        record_bytes: Of a segment record and of the index.
+        chunk_bytes: Of any chunk.
     """
 
-    dimension: int = 65535  # samples, of width and of height
-    frame_samples: int = 1 << 28  # of all planes together
+    dimension: int = 65535
+    frame_samples: int = 1 << 28
     frames: int = 1 << 24
-    parameters: int = 1 << 28  # of the network
-    memory_bytes: int = 16 << 30  # to decode, a rough estimate
+    parameters: int = 1 << 28
+    memory_bytes: int = 16 << 30
     header_bytes: int = 1 << 16
-    record_bytes: int = 1 << 26  # of a segment record and of the index
+    record_bytes: int = 1 << 26
     chunk_bytes: int = 1 << 30
 
     @classmethod

@@ -15,24 +15,33 @@ class PixelFormat:
     """A planar sample format, named as ffmpeg names it.
 
     Planes are stored in ffmpeg's order: Y, U, V or G, B, R or a single grey plane.
+
+    Attributes:
+        name: ffmpeg's.
+        family: "gray", "yuv" or "rgb".
+        depth: Bits of a sample.
+        shift_x, shift_y: Log2 of the horizontal and the vertical subsampling of chroma.
     """
 
     name: str
-    family: str  # "gray", "yuv" or "rgb"
-    depth: int  # bits a sample
-    shift_x: int  # log2 of the horizontal chroma subsampling
-    shift_y: int  # log2 of the vertical chroma subsampling
+    family: str
+    depth: int
+    shift_x: int
+    shift_y: int
 
     @property
     def planes(self) -> int:
+        """How many there are."""
         return 1 if self.family == "gray" else 3
 
     @property
     def dtype(self) -> np.dtype:
+        """Of the samples: 8-bit, or 16-bit little-endian."""
         return np.dtype("u1") if self.depth == 8 else np.dtype("<u2")
 
     @property
     def peak(self) -> int:
+        """The largest code value."""
         return (1 << self.depth) - 1
 
     def plane_size(self, plane: int, width: int, height: int) -> tuple[int, int]:
@@ -42,6 +51,7 @@ class PixelFormat:
         return -(-height >> self.shift_y), -(-width >> self.shift_x)
 
     def frame_bytes(self, width: int, height: int) -> int:
+        """Of one raw frame."""
         sizes = (self.plane_size(p, width, height) for p in range(self.planes))
         return sum(h * w for h, w in sizes) * self.dtype.itemsize
 
@@ -77,25 +87,42 @@ def pixel_format(name: str) -> PixelFormat:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video besides its samples. Colour fields are H.273 code points."""
+    """What is known of a video besides its samples. Colour fields are H.273 code points.
+
+    Attributes:
+        width, height: In samples of plane 0.
+        format: Of the samples.
+        frame_rate: Frames a second; None if unknown.
+        time_base: Seconds of a unit of `Frame.pts`; None where the rate is constant.
+        color_range: 0 unknown, 1 limited, 2 full.
+        color_primaries, color_transfer, color_matrix: 2 is unknown.
+        chroma_location: ffmpeg's AVChromaLocation, 0 unknown.
+        sample_aspect: Width by height of a sample; None if unknown.
+        rotation: Degrees counter-clockwise to turn the picture for display: 0, 90, 180 or 270.
+    """
 
     width: int
     height: int
     format: PixelFormat
     frame_rate: Fraction | None = None
-    time_base: Fraction | None = None  # of Frame.pts
-    color_range: int = 0  # 0 unknown, 1 limited, 2 full
+    time_base: Fraction | None = None
+    color_range: int = 0
     color_primaries: int = 2
     color_transfer: int = 2
     color_matrix: int = 2
-    chroma_location: int = 0  # ffmpeg's AVChromaLocation, 0 unknown
+    chroma_location: int = 0
     sample_aspect: Fraction | None = None
-    rotation: int = 0  # degrees counter-clockwise to turn the picture for display: 0, 90, 180, 270
+    rotation: int = 0
 
 
 @dataclass
 class Frame:
-    """One picture: a [height, width] array of format.dtype for each plane."""
+    """One picture.
+
+    Attributes:
+        planes: A [height, width] array of the format's dtype for each plane.
+        pts: When it is shown, in units of `VideoInfo.time_base`; None where the rate is constant.
+    """
 
     planes: list[np.ndarray] = field(repr=False)
-    pts: int | None = None  # in units of VideoInfo.time_base; None where the rate is constant
+    pts: int | None = None

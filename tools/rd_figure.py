@@ -1,0 +1,71 @@
+"""docs/rd.svg: the points of docs/results.md beside those of x265 in docs/rd-x265.csv.
+
+The CSV has the columns that are used here of `results.csv`, which the command in docs/results.md
+writes. x265 gives the same points wherever its version is the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).parents[1] / "docs"
+PEER = DOCS / "rd-x265.csv"
+OUTPUT = DOCS / "rd.svg"
+BEGIN, END = "InnVC's points:", "<!-- bench: end -->"
+Curves = dict[str, list[tuple[float, float]]]  # (bpp, PSNR-Y) by clip
+
+
+def ours() -> tuple[Curves, str]:
+    """InnVC's curves, and the commit that was measured."""
+    text = (DOCS / "results.md").read_text("utf-8").split(BEGIN)[1].split(END)[0]
+    curves: Curves = {}
+    commits = set()
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 11 and re.fullmatch(r"[0-9.]+", cells[4]):
+            curves.setdefault(cells[0], []).append((float(cells[4]), float(cells[5])))
+            commits.add(cells[-1])
+    (commit,) = commits
+    return curves, commit
+
+
+def peer() -> Curves:
+    """The curves of x265, random access."""
+    curves: Curves = {}
+    with PEER.open(newline="") as file:
+        for row in csv.DictReader(file):
+            curves.setdefault(row["clip"], []).append((float(row["bpp"]), float(row["psnr_y"])))
+    return {clip: sorted(points) for clip, points in curves.items()}
+
+
+def identity() -> str:
+    """SHA-256 of all that is drawn."""
+    return hashlib.sha256(repr((ours(), peer())).encode()).hexdigest()
+
+
+def draw() -> None:
+    """Writes the figure."""
+    (mine, commit), theirs = ours(), peer()
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    for axes, clip in zip(figure.subplots(2, 3).flat, mine, strict=True):
+        low, high = mine[clip][0][1] - 2, mine[clip][-1][1] + 2
+        shown = [point for point in theirs[clip] if low <= point[1] <= high]
+        axes.semilogx(*zip(*shown, strict=True), "o-", color="#0072b2", ms=3, label="x265 veryslow")
+        axes.semilogx(
+            *zip(*mine[clip], strict=True), "s-", color="#d62728", ms=4, label="InnVC medium"
+        )
+        axes.set_title(clip, fontsize=9)
+        axes.grid(True, which="both", alpha=0.3)
+        axes.tick_params(labelsize=8)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.supxlabel("bits per pixel", fontsize=9)
+    figure.supylabel("PSNR-Y, dB", fontsize=9)
+    figure.suptitle(f"InnVC at commit {commit}, x265 random access tuned for PSNR", fontsize=9)
+    with matplotlib.rc_context({"svg.hashsalt": "innvc", "svg.fonttype": "none"}):
+        figure.savefig(OUTPUT, metadata={"Date": None, "Description": identity()})
