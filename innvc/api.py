@@ -229,7 +229,6 @@ def encode(
             made, count = passes.once(first, kept), 1
         else:
             made, count = passes.search(opened.target, kept, remark)
-        made.finish(device, tell)
         total = made.output.path.stat().st_size
         made.output.commit()
     kept.remove()

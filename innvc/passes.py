@@ -16,7 +16,7 @@ from innvc.bitstream.streams import StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
-from innvc.encoding import EncodeJob, checksums, measure
+from innvc.encoding import EncodeJob, measure
 from innvc.metrics import Quality
 from innvc.output import OutputFile
 from innvc.progress import EncodeProgress
@@ -48,7 +48,6 @@ class Pass:
     """
 
     job: EncodeJob
-    writer: Writer
     output: OutputFile
     bytes: int
     quality: Quality
@@ -56,12 +55,6 @@ class Pass:
     fit_seconds: float
     decided: Sequence[Decisions]
     record: PassRecord | None = None
-
-    def finish(self, device: str, report: Report) -> None:
-        """Writes the checksums of the samples."""
-        found = checksums(self.output.path, device, report)
-        with self.output.writing(again=True) as file:
-            self.writer.write_samples_crc(found, file)
 
 
 class Passes:
@@ -129,11 +122,13 @@ class Passes:
                 known,
                 self._streams if whole else None,
             )
-        quality = measure(output.path, job.clip, self._device, self._report, record)
-        size = writer.total_bytes + 4 * len(job.clip.lengths)  # the checksums of `finish`
+        quality, samples = measure(output.path, job.clip, self._device, self._report, record)
+        with output.writing(again=True) as file:
+            writer.write_samples_crc(samples, file)
+        size = writer.total_bytes
         if record is not None:
             record.bytes, record.psnr_y = size, quality.psnr_y
-        return Pass(job, writer, output, size, quality, steps, job.fit_seconds, found, record)
+        return Pass(job, output, size, quality, steps, job.fit_seconds, found, record)
 
     def search(
         self, target: Target, checkpoint: Checkpoint, note: Callable[[str], None]
