@@ -17,7 +17,8 @@ from playwright.sync_api import sync_playwright
 import innvc
 
 CLIP = Path(__file__).parents[1] / "tests" / "data" / "bunny_cif.mkv"
-SIZE = {"width": 1180, "height": 1440}
+SIZE = {"width": 1180, "height": 800}
+SHOWN = {"x": 0, "y": 0, "width": 1180, "height": 1640}
 
 
 def main() -> None:
@@ -27,9 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         report = Path(folder) / "bunny.html"
-        innvc.encode(
-            CLIP, report.with_suffix(".innv"), target_psnr=38, preset="fast", report=report
-        )
+        innvc.encode(CLIP, report.with_suffix(".innv"), lambda_=0.1, report=report)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
@@ -37,7 +36,7 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE, color_scheme=scheme)
         page.goto(report.as_uri())
         page.locator(".stage[data-item='0']").wait_for()
-        page.screenshot(path=options.output)
+        page.screenshot(path=options.output, full_page=True, clip=SHOWN)
         browser.close()
 
 

@@ -187,7 +187,7 @@ function shares(block) {
       const swatch = painted(element("span", { className: "swatch" }), { background: colour(index) });
       return [[swatch, what], value, `${((100 * value) / (total || 1)).toFixed(1)} %`];
     });
-    const values = table({ head: [name, block.unit, "share"], rows });
+    const values = table({ head: ["", block.unit, "share"], rows });
     return element("div", {}, element("h3", { textContent: name }), strip, values);
   });
   return element("div", { className: "tables" }, ...made);

@@ -68,7 +68,7 @@ function viewer(block) {
   function resize(aspect) {
     const factor = [0, 1, 2, 4][state.zoom] / devicePixelRatio;
     const height = images[0].naturalHeight * factor;
-    const fit = `min(100%, calc(70vh * ${aspect}))`;
+    const fit = `min(100%, calc(62vh * ${aspect}))`;
     painted(stage, { width: factor ? `${height * aspect}px` : fit, aspectRatio: String(aspect) });
     stage.classList.toggle("large", state.zoom > 1);
   }
@@ -105,7 +105,7 @@ function viewer(block) {
     drag(event);
   });
   stage.addEventListener("pointermove", drag);
-  const made = element("div", { className: "viewer" }, tools, view, frames);
+  const made = element("div", { className: "viewer" }, tools, frames, view);
   if (block.note) made.append(element("p", { className: "note", textContent: block.note }));
   if (block.items.length) update();
   return made;
