@@ -42,7 +42,7 @@ def steps_into(seen):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make_clip(tmp_path_factory.mktemp("resume") / "a.mkv", width=64, height=48, count=4)
+    return make_clip(tmp_path_factory.mktemp("resume") / "a.mkv", width=32, height=32, count=2)
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_a_resumed_fit_makes_the_same_file(source, tmp_path, kind):
 
 
 def test_segments_are_kept(tmp_path):
-    source, output = make_clip(tmp_path / "a.mkv", count=10), tmp_path / "a.innv"
-    options = {"preset": "fast", "steps": 2, "motion": False, "segment": 8}
+    source, output = make_clip(tmp_path / "a.mkv", count=4), tmp_path / "a.innv"
+    options = {"preset": "fast", "steps": 2, "motion": False, "segment": 2}
     innvc.encode(source, tmp_path / "whole.innv", **options)
     with pytest.raises(Cut):
         cut(source, output, 1, number=1, **options)
@@ -102,13 +102,13 @@ def test_segments_are_kept(tmp_path):
 
 def test_another_input_or_configuration_is_refused(source, tables, tmp_path):
     output, options = tmp_path / "a.innv", KINDS["tables"]
-    other = make_clip(tmp_path / "b.mkv", width=64, height=48, count=4, seed=1)
+    other = make_clip(tmp_path / "b.mkv", width=32, height=32, count=2, seed=1)
     for clip, changes in (
         (other, {}),
         (source, {"lambda_": 1.5}),
         (source, {"steps": 9}),
         (source, {"seed": 1}),
-        (source, {"frames": (0, 3)}),
+        (source, {"frames": (0, 1)}),
         (source, {"motion": False}),
     ):
         with pytest.raises(UsageError, match="another input or of other settings"):
