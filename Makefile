@@ -2,7 +2,7 @@ PYTHON ?= $(shell python3.11 -c "print('python3.11')" 2>/dev/null || echo python
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: env demo test quick robustness lint format docs bench bench-speed clean
+.PHONY: env demo test quick robustness lint format docs bench bench-speed screenshot clean
 env: $(STAMP)
 
 # The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
@@ -48,6 +48,10 @@ bench: env
 # CLIPS="a.mkv" ARGS="--frames 0:10 --lambda .8 --threads 1"
 bench-speed: env
 	$(BIN)/python benchmarks/speed.py $(if $(filter command line,$(origin CLIPS)),$(CLIPS)) $(ARGS)
+
+# The picture of a report in docs/; needs Chromium.
+screenshot: env
+	$(BIN)/python benchmarks/screenshot.py docs/report.png
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

@@ -18,7 +18,7 @@ from innvc.comparison import Selection, compare
 from innvc.config import ModelConfig
 from innvc.encoding import EncodeResult
 from innvc.errors import CorruptError, UsageError
-from innvc.output import OutputFile, check_output, same_file
+from innvc.output import OutputFile, check_output, check_report, same_file
 from innvc.passes import Passes
 from innvc.progress import EncodeProgress
 from innvc.reader import VideoReader, frame_range
@@ -90,6 +90,7 @@ def encode(
     overwrite: bool = False,
     resume: bool = False,
     checkpoint: float = SECONDS,
+    report: str | os.PathLike[str] | None = None,
     progress: Callable[[EncodeProgress], None] | None = None,
     note: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -132,6 +133,7 @@ def encode(
             with as many threads and without `seconds`, the file is the one it would have been.
         checkpoint: Seconds from one save of what there is to the next, in a folder beside the
             output that is gone when the encode ends.
+        report: An .html file to write: charts, and pictures of a few frames.
         progress: Called after every step of the fit.
         note: Called with remarks for the user.
         stop: Asked before every step; True ends the fit, and what there is becomes the file.
@@ -183,6 +185,8 @@ def encode(
     request.check()
     check_workers(workers)
     check_output(path, source, overwrite)
+    if report is not None:
+        check_report(Path(report), path, source, overwrite)
     if not checkpoint >= 0:
         raise UsageError(f"Cannot save every {checkpoint:g} seconds.", "Give a time, as in 60s.")
     if resume and preset == AUTO:
@@ -203,27 +207,33 @@ def encode(
         if resume and not kept.found:
             remark("There is no checkpoint; the encode begins anew.")
         streams = clip.streams() if audio else None
-        report = progress or (lambda state: None)
+        tell = progress or (lambda state: None)
+        recorder = None
+        if report is not None:
+            from innvc.report.recorder import Recorder
+
+            recorder = Recorder(clip.info, clip.count)
+            tell = recorder.following(tell)
         passes = Passes(
             clip,
             opened.make,
             lambda: stack.enter_context(OutputFile(path, overwrite)),
             streams,
             device,
-            report,
+            tell,
             stop,
             stack.enter_context(runner(len(clip.lengths), workers, ray, threads, first.device)),
+            recorder,
         )
         if opened.target is None:
             made, count = passes.once(first, kept), 1
         else:
             made, count = passes.search(opened.target, kept, remark)
-        made.finish(device, report)
         total = made.output.path.stat().st_size
         made.output.commit()
     kept.remove()
     info, job, found = clip.info, made.job, made.quality
-    return EncodeResult(
+    result = EncodeResult(
         bytes=total,
         bpp=8 * total / (clip.count * info.width * info.height),
         psnr_y=found.psnr_y,
@@ -248,6 +258,11 @@ def encode(
         passes=count,
         notes=notes,
     )
+    if report is not None and recorder is not None and made.record is not None:
+        from innvc.report.encode import write_report
+
+        write_report(Path(report), path, request, result, recorder, made.record, overwrite)
+    return result
 
 
 def plan(

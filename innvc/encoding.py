@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -22,7 +21,7 @@ from innvc.errors import CorruptError, UsageError, VerificationError
 from innvc.metrics import Quality, QualityMeter, to_json_value
 from innvc.progress import EncodeProgress
 from innvc.reader import VideoReader
-from innvc.samples import samples_crc
+from innvc.samples import SamplesCrc
 from innvc.segment_task import SegmentTask
 from innvc.workers import Runner
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from innvc.encoder import Decisions
+    from innvc.report.recorder import PassRecord
     from innvc.switches import Switches
 
 
@@ -255,39 +255,35 @@ class EncodeJob:
 
 
 def measure(
-    path: Path, clip: Clip, device: str, report: Callable[[EncodeProgress], None]
-) -> Quality:
-    """Quality of the file as `decode` reads it.
+    path: Path,
+    clip: Clip,
+    device: str,
+    report: Callable[[EncodeProgress], None],
+    record: PassRecord | None = None,
+) -> tuple[Quality, list[int]]:
+    """Quality of the file, and the CRC of each segment's samples.
+
+    Synthesis is in float64: its samples hold everywhere. Those of `decode` without `exact` differ
+    by one code value in a few samples at most.
+
+    Args:
+        record: Is shown every frame.
 
     Raises:
         VerificationError: the file does not decode.
     """
     meter = QualityMeter(clip.info.format, msssim=True)
-    with _reading(path, device) as reader:
-        for done, (original, decoded) in enumerate(zip(clip, reader, strict=True), 1):
-            meter.update(original.planes, decoded.planes)
-            report(EncodeProgress("measure", done, clip.count, 0, 1))
-    return meter.result()
-
-
-def checksums(path: Path, device: str, report: Callable[[EncodeProgress], None]) -> list[int]:
-    """The CRC of each segment's samples, of synthesis in float64, to hold everywhere.
-
-    Raises:
-        VerificationError: the file does not decode.
-    """
-    with _reading(path, device, exact=True) as reader:
-        return samples_crc(
-            reader, lambda done, total: report(EncodeProgress("check", done, total, 0, 1))
-        )
-
-
-@contextmanager
-def _reading(path: Path, device: str, exact: bool = False) -> Iterator[VideoReader]:
     try:
-        with VideoReader(path, device=device, exact=exact) as reader:
-            yield reader
+        with VideoReader(path, device=device, exact=True) as reader:
+            samples = SamplesCrc(reader.segments)
+            for done, (original, decoded) in enumerate(zip(clip, reader, strict=True), 1):
+                samples.add(decoded)
+                decibels = meter.update(original.planes, decoded.planes)
+                if record is not None:
+                    record.add(original.planes, decoded.planes, decibels)
+                report(EncodeProgress("measure", done, clip.count, 0, 1))
     except CorruptError as error:
         raise VerificationError(
             f"The file that was written does not decode: {error.message}", "Please report it."
         ) from error
+    return meter.result(), samples.values

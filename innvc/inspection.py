@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 from innvc.bitstream.header import Limits, from_ratio
@@ -18,7 +19,8 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
         limits: What it may declare; None is the defaults.
 
     Returns:
-        Sections "file", "video", "model" and "bytes"; the bytes add up to the file's.
+        Sections "file", "video", "model", "bytes", which add up to the file's, and "segments" with
+        the bytes of each one's parameters and packets.
 
     Raises:
         InnvcError: the file cannot be read.
@@ -102,6 +104,7 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
             "latent_by_layer": list(spent.latent_by_layer),
             "latent_by_level": list(spent.latent_by_level),
         },
+        "segments": [asdict(segment) for segment in spent.segments],
     }
     if notes:
         facts["notes"] = notes

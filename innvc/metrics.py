@@ -93,21 +93,28 @@ class QualityMeter:
         self._samples = [0] * format.planes
         self._similarity: float | None = 0.0 if msssim else None
 
-    def update(self, reference: Sequence[Plane], planes: Sequence[Plane]) -> None:
+    def update(self, reference: Sequence[Plane], planes: Sequence[Plane]) -> list[float]:
         """Adds a frame, given as its planes.
+
+        Returns:
+            PSNR of each of its planes in dB.
 
         Raises:
             ValueError: the planes differ in number or shape.
         """
         if not len(reference) == len(planes) == self.format.planes:
             raise ValueError(f"a frame of {self.format.name} has {self.format.planes} planes")
+        decibels = []
         for index, (a, b) in enumerate(zip(reference, planes, strict=True)):
-            self._errors[index] += squared_error(a, b)
+            error = squared_error(a, b)
+            self._errors[index] += error
             self._samples[index] += a.size
+            decibels.append(psnr(error / a.size, self.format.peak))
         self._frames += 1
         if self._similarity is not None:
             value = plane_msssim(reference[0], planes[0], self.format.peak)
             self._similarity = None if value is None else self._similarity + value
+        return decibels
 
     def result(self) -> Quality:
         """The quality of the frames so far.

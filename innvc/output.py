@@ -21,6 +21,28 @@ def check_output(target: Path, source: str | os.PathLike[str], overwrite: bool) 
     """
     if target.suffix.lower() != ".innv":
         raise UsageError(f"The output '{target}' does not end in .innv.", "Name it like out.innv.")
+    _check_place(target, source, overwrite)
+
+
+def check_report(
+    report: Path, output: Path, source: str | os.PathLike[str], overwrite: bool
+) -> None:
+    """Refuses a report beside an output, as `check_output` does.
+
+    Raises:
+        UsageError, OutputExistsError: that.
+        InnvcError: the folder cannot be written to.
+    """
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"The report '{report}' does not end in .html.", "Name it so.")
+    if same_file(report, output):
+        raise UsageError("Report and output are the same file.", "Choose another report.")
+    _check_place(report, source, overwrite)
+    with OutputFile(report, overwrite):
+        pass
+
+
+def _check_place(target: Path, source: str | os.PathLike[str], overwrite: bool) -> None:
     if not target.parent.is_dir():
         raise UsageError(f"The folder '{target.parent}' does not exist.", "Make it first.")
     if target.is_dir():

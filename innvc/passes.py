@@ -16,7 +16,7 @@ from innvc.bitstream.streams import StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.checkpoint import Checkpoint
 from innvc.clip import Clip
-from innvc.encoding import EncodeJob, checksums, measure
+from innvc.encoding import EncodeJob, measure
 from innvc.metrics import Quality
 from innvc.output import OutputFile
 from innvc.progress import EncodeProgress
@@ -25,6 +25,7 @@ from innvc.workers import Here, Runner
 
 if TYPE_CHECKING:
     from innvc.encoder import Decisions
+    from innvc.report.recorder import PassRecord, Recorder
 
 SAMPLE_FRAMES, SAMPLE_SHARE = 16, 4  # at most so many, and one in so many
 SAMPLE_RUN = 8  # frames one after the other
@@ -43,22 +44,17 @@ class Pass:
         output: The file, not yet under its name.
         steps, fit_seconds: Of the fit, which is the first pass's.
         decided: For each segment.
+        record: What a report shows of it.
     """
 
     job: EncodeJob
-    writer: Writer
     output: OutputFile
     bytes: int
     quality: Quality
     steps: int
     fit_seconds: float
     decided: Sequence[Decisions]
-
-    def finish(self, device: str, report: Report) -> None:
-        """Writes the checksums of the samples."""
-        found = checksums(self.output.path, device, report)
-        with self.output.writing(again=True) as file:
-            self.writer.write_samples_crc(found, file)
+    record: PassRecord | None = None
 
 
 class Passes:
@@ -72,6 +68,7 @@ class Passes:
         device: To measure on.
         report, stop: As of `api.encode`.
         runner: Encodes the segments of the clip, not of a sample.
+        recorder: Keeps what a report shows.
     """
 
     def __init__(
@@ -84,7 +81,9 @@ class Passes:
         report: Report,
         stop: Callable[[], bool],
         runner: Runner | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._streams = streams
         self._clip = clip
         self._make = make
@@ -108,6 +107,9 @@ class Passes:
             output: Where to write, in place of a new one.
         """
         output = output or self._output()
+        record = None
+        if self._recorder is not None and job.clip is self._clip:
+            record = self._recorder.begin_pass(job.header.lambda_)
         with output.writing() as file:
             writer = Writer(file)
             whole = job.clip is self._clip
@@ -120,17 +122,13 @@ class Passes:
                 known,
                 self._streams if whole else None,
             )
-        quality = measure(output.path, job.clip, self._device, self._report)
-        return Pass(
-            job,
-            writer,
-            output,
-            writer.total_bytes + 4 * len(job.clip.lengths),  # the checksums of `finish`
-            quality,
-            steps,
-            job.fit_seconds,
-            found,
-        )
+        quality, samples = measure(output.path, job.clip, self._device, self._report, record)
+        with output.writing(again=True) as file:
+            writer.write_samples_crc(samples, file)
+        size = writer.total_bytes
+        if record is not None:
+            record.bytes, record.psnr_y = size, quality.psnr_y
+        return Pass(job, output, size, quality, steps, job.fit_seconds, found, record)
 
     def search(
         self, target: Target, checkpoint: Checkpoint, note: Callable[[str], None]

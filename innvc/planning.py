@@ -25,7 +25,7 @@ SAMPLES = 1 << 20  # of plane 0 in the frames that are timed, about
 FRAMES = 2, 8  # of them, at least and at most
 STEPS = 6  # of their fit
 FRAME_BYTES = 30  # that a sample of a frame in a segment takes in encoding
-PHASES = "motion", "fit", "code", "measure", "check"
+PHASES = "motion", "fit", "code", "measure"
 CANDIDATES = "instant", "fast", "medium"  # presets of one transform; the fit is longer and longer
 LARGE, SMALL = 1 << 31, 1 << 25  # samples of plane 0: of the first above, of the last up to
 
@@ -129,7 +129,7 @@ class Timing:
                 watch,
                 lambda: False,
             )
-            encode.once(timed).finish(self._device, watch)
+            encode.once(timed)
         phases = self._all(watch, job)
         packed = packed_channels(header.pix_fmt, header.model.packing)
         samples = info.format.frame_bytes(info.width, info.height) // info.format.dtype.itemsize

@@ -15,7 +15,7 @@ class EncodeProgress:
 
     Attributes:
         phase: "motion" (how frames are grouped and predicted), "fit" and "code" of one segment;
-            "measure" (quality) and "check" (samples in float64) of all.
+            "measure" (quality and checksums of the samples) of all.
         done, total: Frames, in the fit steps.
         segment, segments: Which segment of how many.
         fit: State of the fit after a step.

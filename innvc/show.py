@@ -147,8 +147,10 @@ def _clock(seconds: float) -> str:
 
 
 def print_info(facts: dict[str, Any]) -> None:
-    """The report of `innvc info`, on stdout."""
+    """The report of `innvc info`, on stdout, without the packets."""
     for section, values in facts.items():
+        if section == "segments":
+            continue
         if not isinstance(values, dict):
             if values:
                 print(f"{section}: {'; '.join(values)}")

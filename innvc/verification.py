@@ -8,7 +8,7 @@ from collections.abc import Callable
 from innvc.bitstream.header import Limits
 from innvc.errors import DamageError, UnsupportedError, VerificationError
 from innvc.reader import VideoReader
-from innvc.samples import samples_crc
+from innvc.samples import SamplesCrc
 
 
 def verify(
@@ -76,8 +76,12 @@ def _verify_pixels(
             raise UnsupportedError(
                 "The file has no checksums of its samples.", "Leave out --pixels."
             )
-        values = samples_crc(video, progress)
-    for entry, found in zip(video.segments, values, strict=True):
+        samples = SamplesCrc(video.segments)
+        for done, frame in enumerate(video, 1):
+            samples.add(frame)
+            if progress is not None:
+                progress(done, len(video))
+    for entry, found in zip(video.segments, samples.values, strict=True):
         if entry.samples_crc != found:
             last = entry.first_frame + entry.frames - 1
             raise VerificationError(

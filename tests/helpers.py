@@ -58,6 +58,19 @@ def read_frames(path, **options):
         return list(source)
 
 
+def crop(frame, height, width):
+    """The middle of a frame of yuv420p."""
+    parts = zip(frame.planes, (1, 2, 2), strict=True)
+    rows, columns = frame.planes[0].shape
+    top, left = (rows - height) // 4 * 2, (columns - width) // 4 * 2
+    return Frame(
+        [
+            p[top // s : (top + height) // s, left // s : (left + width) // s].copy()
+            for p, s in parts
+        ]
+    )
+
+
 def same(a, b):
     """Whether two lists of frames hold the same samples."""
     return len(a) == len(b) and all(

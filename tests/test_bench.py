@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ElementTree
 import jsonschema
 import numpy as np
 import pytest
+from browser import browsing, needs_browser
 from helpers import DATA, innvc, make_clip, make_frames, psnr, read_frames, write_clip
 from PIL import Image
 
@@ -346,7 +347,7 @@ def test_bench_end_to_end(benched, street):
     names = sorted(p.name for p in out.iterdir())
     pictures = ["bd-rate.png", "bd-rate.svg", "rd-street.png", "rd-street.svg"]
     files = ["points.jsonl", "results.csv", "results.json", "results.md"]
-    assert names == sorted([*pictures, *files])
+    assert names == sorted([*pictures, *files, "frames", "report.html"])
     for name in pictures:
         check_picture(out / name)
     assert json.loads((out / "results.json").read_text()) == result
@@ -372,6 +373,38 @@ def test_bench_end_to_end(benched, street):
     for words in facts + parts:
         assert words in text
     assert "crf=22" not in done.stderr.decode() and "innvc-instant 0.5" in done.stderr.decode()
+
+
+@needs_browser
+def test_the_page_of_a_benchmark(benched):
+    """All points are in its chart, and frames of x264 are beside InnVC's."""
+    folder = benched[0] / "out"
+    points = json.loads((folder / "results.json").read_text())["points"]
+    curves = [p for p in points if p["codec"] in ("x264", "innvc-instant")]
+    assert len(list((folder / "frames").iterdir())) == len(curves)
+    with browsing(folder / "report.html") as page:
+        charts = page.locator("figure", has=page.get_by_text("street: 2 frames of 192x176"))
+        assert charts.first.locator("circle.point").count() == len(curves)
+        charts.first.locator("svg").press("ArrowRight")
+        ours = next(p for p in points if p["codec"] == "innvc-instant")
+        told = charts.first.locator(".tip").inner_text().split("\n")
+        assert told[0] == f"innvc-instant: 0.05, {ours['bytes']:,} bytes"
+        assert told[2] == f"PSNR-Y (dB) {ours['psnr_y']:.2f}".rstrip("0")
+        page.get_by_text("VMAF", exact=True).first.click()
+        assert not charts.first.is_visible()
+        assert page.locator("td", has_text="ffv1").count() == 1
+        for place, row in enumerate(p for p in points if p["codec"] == "innvc-instant"):
+            page.locator(f".stage[data-item='{place}']").wait_for()
+            left, right = page.locator(".stage .label").all_inner_texts()
+            assert left.startswith(f"innvc-instant {row['quality']:g}: {row['bpp']:.3f} bpp")
+            nearest = min(
+                (p for p in points if p["codec"] == "x264"),
+                key=lambda p: abs(math.log(p["bytes"] / row["bytes"])),
+            )
+            assert right.startswith(f"x264 {nearest['quality']:g}: {nearest['bpp']:.3f} bpp")
+            page.get_by_role("slider", name="Point").press("ArrowRight")
+        page.get_by_role("combobox", name="Left").select_option("Original")
+        page.locator(".stage .label", has_text="original").wait_for()
 
 
 def test_bench_measures_the_file_that_encode_writes(benched, street, call, tmp_path):

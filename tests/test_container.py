@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
 from innvc.bitstream.chunks import PREAMBLE_BYTES, SIGNATURE, VERSION
 from innvc.bitstream.cut import cut_file, cut_layers
@@ -35,7 +36,8 @@ from innvc.bitstream.streams import StreamRecord, StreamsRecord
 from innvc.bitstream.writer import Writer
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import CorruptError, InnvcError, InputError, LimitError, UnsupportedError
-from innvc.model.subbands import level_of
+from innvc.model.lifting import split
+from innvc.model.subbands import frames_of, level_of, span_of
 
 FIELD = FieldConfig(
     grid_size=(2, 3, 4),
@@ -319,6 +321,20 @@ def test_level_of():
     assert level_of(0, 1) == 0
 
 
+@pytest.mark.parametrize("group", range(1, 33))
+def test_frames_of(group):
+    frames = frames_of(group)
+    assert sorted(frames) == list(range(group))
+    for subband, frame in enumerate(frames):
+        first, last = span_of(subband, group)
+        assert first <= frame < last
+    left = torch.arange(group)
+    while len(left) > 1:
+        left, turned = split(left)
+        assert turned.tolist() == frames[len(left) : len(left) + len(turned)]
+    assert left.tolist() == frames[:1]
+
+
 def test_statistics(save):
     data = make_file(extra={0: b"teXt"})
     result = statistics(save(data))
@@ -331,7 +347,14 @@ def test_statistics(save):
     assert len(result.latent_by_level) == 3
     assert result.latent_by_level[1] == 2 * (10 + 13 + 15 + 18) + (5 + 8)
     kinds = dataclasses.asdict(result)
-    total, latent = kinds.pop("total_bytes"), kinds.pop("latent")
+    total, latent, segments = (kinds.pop(n) for n in ("total_bytes", "latent", "segments"))
+    assert [(s["side"], s["grid"], s["weights"]) for s in segments] == [(4, 5, 7)] * 2
+    parts = [packet for segment in segments for packet in segment["packets"]]
+    assert [part["key"] for part in parts] == [True, False, True, True, False]
+    for part, packet in zip(parts, packets, strict=True):
+        assert part["latent_by_layer"] == [sum(c) for c in zip(*packet.lengths, strict=True)]
+        assert sorted(part["latent_by_frame"]) == sorted(map(sum, packet.lengths))
+        assert part["latent_by_frame"][0] == sum(packet.lengths[0])  # no group of 3
     assert total == len(data) == sum(kinds.values()) + sum(map(sum, latent))
     assert result.header_bytes == len(msgspec.msgpack.encode(HEADER))
 

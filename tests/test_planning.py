@@ -13,20 +13,20 @@ from innvc.errors import UsageError
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return make_clip(tmp_path_factory.mktemp("plan") / "a.mkv", "yuv420p", 48, 32, 9)
+    return make_clip(tmp_path_factory.mktemp("plan") / "a.mkv", "yuv420p", 32, 16, 5)
 
 
 def test_a_dry_run_writes_nothing_and_says_what_it_would_take(clip, tmp_path):
     before = set(clip.parent.iterdir())
     command = "encode", clip, "-o", tmp_path / "a.innv", "--dry-run"
     plan = json.loads(run(*command, "--steps", "40", "--json", check=True).stdout)
-    assert (plan["width"], plan["height"], plan["frames"], plan["steps"]) == (48, 32, 9, 40)
-    assert plan["preset"] == "fast" and plan["passes"] == 1 and plan["timed_frames"] == 4
+    assert (plan["width"], plan["height"], plan["frames"], plan["steps"]) == (32, 16, 5, 40)
+    assert plan["preset"] == "fast" and plan["passes"] == 1 and plan["timed_frames"] == 2
     assert plan["seconds"] == pytest.approx(sum(plan["phases"].values()))
     assert all(seconds > 0 for seconds in plan["phases"].values())
     assert plan["encode_bytes"] > 1 << 26 < plan["decode_bytes"]
     report = run(*command, "--target-psnr", "40", "--preset", "instant", check=True).stdout
-    for text in (b"48x32 yuv420p, 9 frames", b"of 0 steps", b"up to 5"):
+    for text in (b"32x16 yuv420p, 5 frames", b"of 0 steps", b"up to 5"):
         assert text in report
     assert not list(tmp_path.iterdir()) and set(clip.parent.iterdir()) == before
 
@@ -55,12 +55,12 @@ def test_auto_takes_the_preset_for_the_clip_or_the_time(clip, tmp_path, monkeypa
         return result.preset
 
     assert chosen(steps=1) == "medium"
-    monkeypatch.setattr(planning, "SMALL", 9 * 48 * 32 - 1)
+    monkeypatch.setattr(planning, "SMALL", 5 * 32 * 16 - 1)
     assert chosen(steps=1) == "fast"
-    monkeypatch.setattr(planning, "LARGE", 9 * 48 * 32 - 1)
-    assert chosen() == "instant"
+    monkeypatch.setattr(planning, "LARGE", 5 * 32 * 16 - 1)
+    assert chosen(steps=1) == "instant"
     assert chosen(seconds=0.01) == "instant"
-    assert chosen(seconds=1e6) == "medium"
+    assert chosen(seconds=1e6, stop=lambda: True) == "medium"
 
 
 def test_an_encode_that_goes_on_needs_its_preset(clip, tmp_path):

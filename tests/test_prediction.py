@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import DATA, QUICK, innvc, make_frames, psnr, read_frames, same, write_clip
+from helpers import DATA, QUICK, crop, make_frames, psnr, read_frames, same, write_clip
 from msgspec.structs import replace
 from test_format_motion import WEIGHTS, decode_motion, warp_matrix
 from test_motion import LAYOUTS, random_motion
@@ -26,31 +26,20 @@ def bunny(tmp_path_factory):
     """12 real frames in packets of 3; the third one is a key packet."""
     folder = tmp_path_factory.mktemp("bunny")
     frames = read_frames(DATA / "bunny_cif.mkv", frames=(0, 12))
-    frames = [cropped(frame) for frame in frames]
+    frames = [crop(frame, 96, 112) for frame in frames]
     source = write_clip(folder / "in.mkv", frames)
-    encode = innvc("encode", source, "-o", folder / "a.innv", "-l", "0.3", *OPTIONS)
-    assert encode.returncode == 0, encode.stderr
+    package.encode(source, folder / "a.innv", **OPTIONS)
     return source, folder / "a.innv", frames
 
 
-def cropped(frame):
-    """A part of 176x144 samples."""
-    sizes = ((144, 176), (72, 88), (72, 88))
-    parts = zip(frame.planes, sizes, strict=True)
-    return type(frame)(
-        [plane[h // 2 : h // 2 + h, w // 2 : w // 2 + w].copy() for plane, (h, w) in parts]
-    )
-
-
-OPTIONS = ("--preset", "instant", "--gop", "3", "--keyint", "6", "-y")
+OPTIONS = {"preset": "instant", "lambda_": 0.3, "gop": 3, "keyint": 6}
 
 
 def test_predicted_packets_cost_less(bunny, tmp_path):
     source, file, original = bunny
     assert [p.prediction is not None for p in packets_of(file)] == [False, True, False, True]
     plain = tmp_path / "plain.innv"
-    encode = innvc("encode", source, "-o", plain, "-l", "0.3", "--no-prediction", *OPTIONS)
-    assert encode.returncode == 0, encode.stderr
+    package.encode(source, plain, prediction=False, **OPTIONS)
     low = [sum(sum(p.lengths[0]) for p in packets_of(f) if p.number % 2) for f in (file, plain)]
     assert low[0] < 0.7 * low[1]
     assert file.stat().st_size < 0.9 * plain.stat().st_size
@@ -97,7 +86,7 @@ def test_fewer_layers_decode(bunny):
 def test_a_cut_is_not_predicted(tmp_path):
     frames = read_frames(DATA / "bunny_cif.mkv", frames=(0, 4))
     frames += read_frames(DATA / "street_cif.mkv", frames=(0, 4))
-    source = write_clip(tmp_path / "in.mkv", frames)
+    source = write_clip(tmp_path / "in.mkv", [crop(frame, 96, 112) for frame in frames])
     package.encode(source, tmp_path / "a.innv", preset="instant", gop=2)
     packets = packets_of(tmp_path / "a.innv")
     assert [p.prediction is None for p in packets] == [True, False, True, False]

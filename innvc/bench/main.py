@@ -140,9 +140,10 @@ def bench(settings: Settings, report: Report = lambda *_: None) -> dict[str, Any
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InnvcError(f"Cannot make '{settings.folder}': {error.strerror}.") from error
-    work = Bench(planned, PointLog(settings.folder / "points.jsonl"), report, settings.measure)
+    log = PointLog(settings.folder / "points.jsonl")
+    work = Bench(planned, log, report, settings.measure)
     try:
         work.run()
     finally:
-        result = write(planned, work.outcome, settings)
+        result = write(planned, work.outcome, settings, log)
     return result

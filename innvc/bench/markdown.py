@@ -80,7 +80,11 @@ def _mean(average: Mean | None, worst: bool) -> str:
     return text
 
 
-def _summary(facts: Facts, test: str) -> list[str]:
+Table = tuple[list[str], list[list[str]]]  # header and rows
+
+
+def summary(facts: Facts, test: str) -> Table:
+    """Mean BD-rates of one of InnVC's curves."""
     found = {(m.anchor, m.metric, m.range): m for m in facts.averages if m.test == test}
     columns = [(metric, range_) for metric in METRICS for range_ in RANGES]
     rows = [
@@ -89,10 +93,11 @@ def _summary(facts: Facts, test: str) -> list[str]:
         if any((anchor, *column) in found for column in columns)
     ]
     header = [f"{METRICS[metric][5:]}, {range_}" for metric, range_ in columns]
-    return table([f"{test} against", *header], rows)
+    return [f"{test} against", *header], rows
 
 
-def _details(facts: Facts, test: str, metric: str) -> list[str]:
+def details(facts: Facts, test: str, metric: str) -> Table:
+    """Its BD-rates clip by clip, and their means."""
     cells = {
         (c.clip, c.range, c.anchor): c for c in facts.table if c.test == test and c.metric == metric
     }
@@ -106,8 +111,8 @@ def _details(facts: Facts, test: str, metric: str) -> list[str]:
             rows.append([clip, range_, *(_cell(cells.get((clip, range_, a))) for a in anchors)])
     for range_ in RANGES:
         means = (_mean(averages.get((range_, a)), worst=False) for a in anchors)
-        rows.append(["**mean**", range_, *means])
-    return table(["clip", "range", *anchors], rows)
+        rows.append(["mean", range_, *means])
+    return ["clip", "range", *anchors], rows
 
 
 def _fit_seconds(row: Row) -> float | None:
@@ -192,7 +197,8 @@ def _clips(facts: Facts) -> str:
     return f"- Clips: {'; '.join(texts)}"
 
 
-def _origin(facts: Facts) -> list[str]:
+def origin(facts: Facts) -> list[str]:
+    """What was measured when, where and how, as lines of a list."""
     rows = facts.ours
     everything = [row for points in facts.outcome.curves.values() for row in points]
     days = sorted({row["measured_on"] for row in everything})
@@ -227,7 +233,7 @@ def _origin(facts: Facts) -> list[str]:
 
 def markdown(facts: Facts) -> str:
     """The whole report, without a title."""
-    lines = [*_METHOD.split("\n"), "", *_origin(facts)]
+    lines = [*_METHOD.split("\n"), "", *origin(facts)]
     if facts.table:
         lines += ["", *_READING.split("\n")]
     for test in facts.tests:
@@ -236,9 +242,9 @@ def markdown(facts: Facts) -> str:
         if test == EITHER:
             lines += ["", f"`{EITHER}` is the better one of InnVC's curves at each rate."]
         lines += ["", "Mean over the clips, and the clip where it is worst:", ""]
-        lines += _summary(facts, test)
+        lines += table(*summary(facts, test))
         for metric, label in METRICS.items():
-            lines += ["", f"{test}, {label}:", "", *_details(facts, test, metric)]
+            lines += ["", f"{test}, {label}:", "", *table(*details(facts, test, metric))]
     lines += _lossless(facts)
     if facts.ours:
         lines += [

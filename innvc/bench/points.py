@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -46,6 +47,11 @@ class PointLog:
                 continue
             if isinstance(row, dict):
                 self._rows[self._key(row)] = row
+
+    def picture(self, row: Row) -> Path:
+        """Where the picture of a point's middle frame is, if there is one."""
+        name = hashlib.sha256(json.dumps(self._key(row)).encode()).hexdigest()[:16]
+        return self.path.parent / "frames" / f"{name}.webp"
 
     def find(self, wanted: Row) -> Row | None:
         """The point with the same key, the last one that was added."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import innvc
 
 PACKAGE = Path(innvc.__file__).resolve().parent
-_NOT_CODEC = {"bench", "bench_command.py", "show.py", "inspection.py", "__pycache__"}
+_NOT_CODEC = {"bench", "bench_command.py", "show.py", "inspection.py", "report", "__pycache__"}
 
 
 @functools.cache

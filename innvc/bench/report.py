@@ -1,4 +1,4 @@
-"""Writes what a benchmark found: CSV, JSON, Markdown, plots, and a part of a document."""
+"""Writes what a benchmark found: CSV, JSON, Markdown, plots, a page, and a part of a document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from innvc.bench import plots
 from innvc.bench.markdown import Facts, markdown
+from innvc.bench.page import bench_page
 from innvc.bench.peers import PEERS
+from innvc.bench.points import PointLog
 from innvc.bench.run import Outcome, Plan
 from innvc.bench.tables import cells, means, with_envelope
 from innvc.errors import InnvcError
@@ -27,7 +29,7 @@ frames_per_second parameters kmac_per_pixel encode_cpu_seconds decode_cpu_second
 decode_peak_bytes preset model device threads machine commit library options measured_on""".split()
 
 
-def write(plan: Plan, outcome: Outcome, settings: Settings) -> dict[str, Any]:
+def write(plan: Plan, outcome: Outcome, settings: Settings, log: PointLog) -> dict[str, Any]:
     """Writes all files into the folder of the settings.
 
     Returns:
@@ -58,6 +60,7 @@ def write(plan: Plan, outcome: Outcome, settings: Settings) -> dict[str, Any]:
         _replace(folder / "results.csv", _csv(rows))
         _replace(folder / "results.md", f"# Results\n\n{text}")
         result["plots"] = _plots(facts, folder)
+        _replace(folder / "report.html", bench_page(facts, log))
         _replace(folder / "results.json", json.dumps(result, indent=1) + "\n")
         if settings.document is not None:
             write_between_markers(settings.document, text)

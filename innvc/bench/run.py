@@ -58,6 +58,12 @@ class Plan:
     threads: int = 1
     any_code: bool = False
 
+    @property
+    def pictured_peers(self) -> list[str]:
+        """The peer whose frames are shown beside InnVC's: x265-ra, else the first with a curve."""
+        names = [peer.name for peer in self.peers if len(peer.ladder) > 1]
+        return sorted(names, key=lambda name: name != "x265-ra")[:1]
+
 
 @dataclass
 class Outcome:
@@ -166,6 +172,8 @@ class Bench:
             "codec": wanted["codec"],
             "scratch": self._scratch,
         }
+        if wanted["codec"] not in PEERS or wanted["codec"] in self.plan.pictured_peers:
+            common["picture"] = str(self.log.picture(wanted))
         result = self._pool.measure(common | job)
         title = f"{clip.name} {wanted['codec']} {wanted['quality']:g}"
         if "error" in result:

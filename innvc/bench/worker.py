@@ -29,6 +29,7 @@ from innvc.bench.planes import Planes
 from innvc.bench.provenance import machine
 from innvc.bench.similarity import plane_msssim
 from innvc.metrics import QualityMeter, to_json_value
+from innvc.report.pictures import Painter
 from innvc.video.formats import Frame, VideoInfo
 
 Row = dict[str, Any]
@@ -60,6 +61,15 @@ def quality(
     return row
 
 
+def _keep_picture(job: Row, info: VideoInfo, decoded: Sequence[Planes]) -> None:
+    """Writes the middle frame, for the page of the benchmark."""
+    if "picture" not in job:
+        return
+    path = Path(job["picture"])
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(Painter(info).webp(decoded[len(decoded) // 2]))
+
+
 def measure_peer(job: Row, folder: Path) -> Row:
     """One point of a peer.
 
@@ -72,6 +82,7 @@ def measure_peer(job: Row, folder: Path) -> Row:
         coded = pyav.code(peer, info, frames, job["quality"])
     else:
         coded = ffmpeg.code(peer, info, frames, job["quality"], folder)
+    _keep_picture(job, info, coded.frames)
     return {
         "bytes": coded.bytes,
         **quality(info, frames, coded.frames, folder),
@@ -100,6 +111,7 @@ def measure_innvc(job: Row, folder: Path) -> Row:
     size = file.stat().st_size
     if size != encode.output["bytes"]:
         raise RuntimeError(f"innvc encode says {encode.output['bytes']} bytes, not {size}")
+    _keep_picture(job, info, decoded)
     row = {
         "bytes": size,
         **quality(info, frames, decoded, folder),

@@ -7,7 +7,44 @@ from dataclasses import dataclass, field
 
 from innvc.bitstream.header import Limits
 from innvc.bitstream.reader import Reader
-from innvc.model.subbands import level_of, low_counts
+from innvc.bitstream.segment import PacketRecord
+from innvc.model.subbands import frames_of, level_of, low_counts
+
+
+@dataclass(frozen=True)
+class PacketBytes:
+    """Bytes of a packet, beside its framing.
+
+    Attributes:
+        frames: How many it has.
+        key: Whether it decodes alone.
+        intra, predicted: How its low-pass frame is coded.
+        side: Step offsets.
+        latent_by_layer: Of the layers that are present.
+        latent_by_frame: Of each frame, in their order: of the subband frame that it became.
+    """
+
+    frames: int
+    key: bool
+    intra: bool
+    predicted: bool
+    motion: int
+    filter: int
+    side: int
+    latent_by_layer: list[int]
+    latent_by_frame: list[int]
+
+
+@dataclass(frozen=True)
+class SegmentBytes:
+    """Bytes of a segment's coded parameters, and of its packets."""
+
+    first_frame: int
+    frames: int
+    side: int
+    grid: int
+    weights: int
+    packets: list[PacketBytes] = field(default_factory=list)
 
 
 @dataclass
@@ -28,6 +65,7 @@ class Statistics:
     grid_bytes: int = 0
     weights_bytes: int = 0
     latent: list[list[int]] = field(default_factory=list)
+    segments: list[SegmentBytes] = field(default_factory=list)
 
     @property
     def latent_bytes(self) -> int:
@@ -54,15 +92,20 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
         result.header_bytes = reader.header_bytes
         result.streams_bytes = reader.streams_bytes
         result.latent = [[0] * len(low_counts(model.gop)) for _ in model.layers]
-        for segment in range(len(reader.segments)):
-            parameters = reader.parameters(segment)
-            result.side_bytes += len(parameters.side)
-            result.grid_bytes += len(parameters.grid)
-            result.weights_bytes += len(parameters.weights)
-        for _, _, packet in reader.packets():
-            result.motion_bytes += len(packet.motion) + len(packet.prediction or b"")
-            result.filter_bytes += len(packet.gains)
-            result.side_bytes += len(packet.step_offsets)
+        for number, segment in enumerate(reader.segments):
+            coded = reader.parameters(number)
+            sizes = len(coded.side), len(coded.grid), len(coded.weights)
+            part = SegmentBytes(segment.first_frame, segment.frames, *sizes)
+            result.segments.append(part)
+            result.side_bytes += part.side
+            result.grid_bytes += part.grid
+            result.weights_bytes += part.weights
+        for number, _, packet in reader.packets():
+            own = _of_packet(packet, packet.number in reader.segment(number).keys)
+            result.segments[number].packets.append(own)
+            result.motion_bytes += own.motion
+            result.filter_bytes += own.filter
+            result.side_bytes += own.side
             for subband, row in enumerate(packet.lengths):
                 level = level_of(subband, packet.subbands)
                 for layer, size in enumerate(row):
@@ -71,3 +114,18 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
     known += result.motion_bytes + result.filter_bytes + result.streams_bytes
     result.container_bytes = result.total_bytes - known - result.latent_bytes
     return result
+
+
+def _of_packet(packet: PacketRecord, key: bool) -> PacketBytes:
+    by_frame = dict(zip(frames_of(packet.subbands), map(sum, packet.lengths), strict=True))
+    return PacketBytes(
+        frames=packet.subbands,
+        key=key,
+        intra=packet.intra,
+        predicted=packet.prediction is not None,
+        motion=len(packet.motion) + len(packet.prediction or b""),
+        filter=len(packet.gains),
+        side=len(packet.step_offsets),
+        latent_by_layer=[sum(column) for column in zip(*packet.lengths, strict=True)],
+        latent_by_frame=[by_frame[frame] for frame in range(packet.subbands)],
+    )

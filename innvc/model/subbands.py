@@ -73,6 +73,16 @@ def slice_of(subband: int, group: int, start: int, frames: int, slices: int) -> 
     return min((2 * start + first + last) * slices // (2 * frames), slices - 1)
 
 
+def frames_of(group: int) -> list[int]:
+    """The frame that lifting turns into each subband frame."""
+    left, found = list(range(group)), list[int]()
+    while len(left) > 1:
+        kept = int(is_centred(len(left)))
+        left, turned = left[kept::2], left[1 - kept :: 2]
+        found = turned + found
+    return left + found
+
+
 def parent_of(subband: int, group: int) -> int | None:
     """The subband frame one level coarser over the same time; None for the low-pass."""
     if subband == 0:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from helpers import make_clip
@@ -31,18 +32,18 @@ def cut_at(step, number=0):
 
 
 def steps_into(seen):
-    """Notes segment and step of the fit."""
+    """Notes the segment and the state of the fit, but for its time."""
 
     def progress(state):
         if state.fit:
-            seen.append((state.segment, state.fit.step))
+            seen.append((state.segment, replace(state.fit, elapsed=0)))
 
     return progress
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make_clip(tmp_path_factory.mktemp("resume") / "a.mkv", width=64, height=48, count=4)
+    return make_clip(tmp_path_factory.mktemp("resume") / "a.mkv", width=32, height=32, count=2)
 
 
 @pytest.fixture
@@ -60,25 +61,24 @@ def cut(source, output, step, number=0, **options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_fit_makes_the_same_file(source, tmp_path, kind):
     options, output = KINDS[kind], tmp_path / "a.innv"
-    innvc.encode(source, tmp_path / "whole.innv", **options)
+    whole, seen = [], []
+    innvc.encode(source, tmp_path / "whole.innv", progress=steps_into(whole), **options)
     for step in (2, 5):  # an encode may be cut off more than once
         with pytest.raises(Cut):
             cut(source, output, step, resume=True, **options)
     assert not output.exists()
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"whole.innv", "a.innv.checkpoint"}
-    seen = []
     result = innvc.encode(source, output, resume=True, progress=steps_into(seen), **options)
-    seen = [step for _, step in seen]
-    # The step that was cut was not saved yet.
-    assert seen == list(range(5, options["steps"] + 1)) and result.steps == options["steps"]
+    # The step that was cut was not saved yet. Short fits may leave the file without a change.
+    assert seen == whole[4:] and result.steps == len(whole) == options["steps"]
     assert output.read_bytes() == (tmp_path / "whole.innv").read_bytes()
     assert not (tmp_path / "a.innv.checkpoint").exists()
 
 
 def test_segments_are_kept(tmp_path):
-    source, output = make_clip(tmp_path / "a.mkv", count=10), tmp_path / "a.innv"
-    options = {"preset": "fast", "steps": 2, "motion": False, "segment": 8}
+    source, output = make_clip(tmp_path / "a.mkv", count=4), tmp_path / "a.innv"
+    options = {"preset": "fast", "steps": 2, "motion": False, "segment": 2}
     innvc.encode(source, tmp_path / "whole.innv", **options)
     with pytest.raises(Cut):
         cut(source, output, 1, number=1, **options)
@@ -96,19 +96,19 @@ def test_segments_are_kept(tmp_path):
         progress=steps_into(seen),
         **options,
     )
-    assert seen == [(1, 1), (1, 2)] and result.steps == 4
+    assert [(number, fit.step) for number, fit in seen] == [(1, 1), (1, 2)] and result.steps == 4
     assert output.read_bytes() == (tmp_path / "whole.innv").read_bytes()
 
 
 def test_another_input_or_configuration_is_refused(source, tables, tmp_path):
     output, options = tmp_path / "a.innv", KINDS["tables"]
-    other = make_clip(tmp_path / "b.mkv", width=64, height=48, count=4, seed=1)
+    other = make_clip(tmp_path / "b.mkv", width=32, height=32, count=2, seed=1)
     for clip, changes in (
         (other, {}),
         (source, {"lambda_": 1.5}),
         (source, {"steps": 9}),
         (source, {"seed": 1}),
-        (source, {"frames": (0, 3)}),
+        (source, {"frames": (0, 1)}),
         (source, {"motion": False}),
     ):
         with pytest.raises(UsageError, match="another input or of other settings"):

@@ -39,7 +39,7 @@ import json, sys, types, zlib
 import numpy as np
 from innvc.bitstream import latent
 from innvc.reader import VideoReader
-from innvc.samples import samples_crc
+from innvc.samples import SamplesCrc
 wrong, off, differ, count, symbols = [], 0, 0, 0, 0
 def crc32(data, *start):
     global symbols
@@ -49,7 +49,10 @@ latent.zlib = types.SimpleNamespace(crc32=crc32)
 for path in sys.argv[2:]:
     try:
         with VideoReader(path, exact=True) as exact:
-            if samples_crc(exact) != [entry.samples_crc for entry in exact.segments]:
+            samples = SamplesCrc(exact.segments)
+            for frame in exact:
+                samples.add(frame)
+            if samples.values != [entry.samples_crc for entry in exact.segments]:
                 wrong.append(path + ": samples")
             if sys.argv[1] == "float32":
                 with VideoReader(path) as video:
