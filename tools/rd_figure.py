@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 DOCS = Path(__file__).parents[1] / "docs"
 PEER = DOCS / "rd-x265.csv"
@@ -63,6 +64,9 @@ def draw() -> None:
         axes.set_title(clip, fontsize=9)
         axes.grid(True, which="both", alpha=0.3)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     axes.legend(loc="lower right", fontsize=8)
     figure.supxlabel("bits per pixel", fontsize=9)
     figure.supylabel("PSNR-Y, dB", fontsize=9)
