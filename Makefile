@@ -15,7 +15,7 @@ demo: env
 	$(BIN)/python benchmarks/demo.py
 
 # A process for each core, with one thread each.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 test: env
 	$(PYTEST)

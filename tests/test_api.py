@@ -149,7 +149,7 @@ def test_symbols_are_decoded_ahead(clip, tmp_path, two_threads, monkeypatch):
 
 
 def test_threads_change_no_byte(tmp_path, two_threads):
-    source = make_clip(tmp_path / "in.mkv", "yuv420p", 64, 48, 5)
+    source = make_clip(tmp_path / "in.mkv", "yuv420p", 64, 48, 3)
     for threads in (1, 2):
         innvc.encode(source, tmp_path / f"{threads}.innv", threads=threads, **QUICK)
     assert (tmp_path / "1.innv").read_bytes() == (tmp_path / "2.innv").read_bytes()
@@ -157,44 +157,44 @@ def test_threads_change_no_byte(tmp_path, two_threads):
 
 @pytest.fixture(scope="module")
 def segments(tmp_path_factory):
-    """43 frames in segments of 16, 16 and 11."""
+    """21 frames in segments of 8, 8 and 5."""
     folder = tmp_path_factory.mktemp("segments")
-    source = make_clip(folder / "in.mkv", count=43)
+    source = make_clip(folder / "in.mkv", count=21)
     seen = []
     result = innvc.encode(
-        source, folder / "a.innv", gop=4, segment=16, progress=seen.append, **QUICK
+        source, folder / "a.innv", gop=4, segment=8, progress=seen.append, **QUICK
     )
     return source, folder / "a.innv", result, seen
 
 
 def test_segments(segments):
     source, encoded, result, seen = segments
-    assert result.frames == 43 and result.steps == 6
+    assert result.frames == 21 and result.steps == 6
     assert [(p.segment, p.segments, p.done, p.total) for p in seen if p.fit] == [
         (s, 3, step, 2) for s in range(3) for step in (1, 2)
     ]
-    for phase, frames in (("motion", (16, 16, 11)), ("code", (16, 16, 11))):
+    for phase, frames in (("motion", (8, 8, 5)), ("code", (8, 8, 5))):
         last = {p.segment: (p.done, p.total) for p in seen if p.phase == phase}
         assert last == {i: (n, n) for i, n in enumerate(frames)}
-    assert [p.done for p in seen if p.phase == "measure"] == list(range(1, 44))
+    assert [p.done for p in seen if p.phase == "measure"] == list(range(1, 22))
     original = read_frames(source)
     with innvc.open(encoded) as reader:
         records = [reader._reader.segment(i) for i in range(3)]
-        assert [(r.first_frame, r.frames) for r in records] == [(0, 16), (16, 16), (32, 11)]
+        assert [(r.first_frame, r.frames) for r in records] == [(0, 8), (8, 8), (16, 5)]
         every = list(reader)
     assert psnr(original, every, 0, 255) == pytest.approx(result.psnr_y, abs=0.002)
-    for order in ((42, 0, 31, 32, 15, 16), (16, 15), (40, 41, 33)):
+    for order in ((20, 0, 15, 16, 7, 8), (8, 7), (19, 20, 17)):
         with innvc.open(encoded) as reader:
             for index in order:
                 assert same([reader[index]], [every[index]])
-    assert innvc.verify(encoded) == 4 + 4 + 3  # 11 frames are groups of 3, 4, 4
+    assert innvc.verify(encoded) == 2 + 2 + 2  # 5 frames are groups of 2, 3
 
 
 def test_frames_across_segments(segments, tmp_path):
     _, encoded, _, _ = segments
     innvc.decode(encoded, tmp_path / "whole.y4m")
     every = read_frames(tmp_path / "whole.y4m")
-    for first, last in ((15, 17), (10, 40), (31, 33), (42, 43)):
+    for first, last in ((7, 9), (5, 19), (15, 17), (20, 21)):
         part = tmp_path / "part.y4m"
         assert innvc.decode(encoded, part, frames=(first, last), overwrite=True) == last - first
         assert same(read_frames(part), every[first:last])
@@ -209,11 +209,12 @@ def test_stop_in_segments(segments, tmp_path):
         tmp_path / "a.innv",
         preset="instant",
         steps=10**6,
-        segment=16,
+        gop=4,
+        segment=8,
         progress=lambda state: steps.append(state) if state.fit else None,
         stop=lambda: len(steps) >= 3,
     )
-    assert result.interrupted and result.steps == 3 and result.frames == 43
+    assert result.interrupted and result.steps == 3 and result.frames == 21
     assert innvc.verify(tmp_path / "a.innv") >= 3
 
 
@@ -270,7 +271,8 @@ def test_lambda_moves_rate_and_quality(clip, tmp_path):
     source, _, _ = clip
     points = []
     for lambda_ in (0.02, 1.0, 20.0):
-        r = innvc.encode(source, tmp_path / "a.innv", lambda_=lambda_, overwrite=True, **QUICK)
+        options = {"lambda_": lambda_, "frames": (0, 4), "gop": 4, "overwrite": True}
+        r = innvc.encode(source, tmp_path / "a.innv", **options, **QUICK)
         points.append((r.bytes, r.psnr_y))
     assert points == sorted(points) and points[0][1] < 42 < 55 < points[2][1]
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers import innvc, make_frames, read_frames, same, write_clip
+from helpers import make_frames, read_frames, same, write_clip
 
 import innvc as package
 from innvc.bitstream import motion as coding
@@ -210,23 +210,22 @@ def moving_clip(path, count=9):
 
 
 @pytest.mark.slow
-def test_a_moving_clip_costs_less_with_motion(tmp_path):
+def test_a_moving_clip_costs_less_with_motion(tmp_path, call):
     source = moving_clip(tmp_path / "in.mkv")
-    result = innvc("encode", source, "-o", tmp_path / "a.innv", "-p", "instant", "--json")
-    assert result.returncode == 0, result.stderr
-    with_motion = json.loads(result.stdout)
+    line = "encode", source, "-p", "instant", "--json"
+    code, out, err = call(*line, "-o", tmp_path / "a.innv")
+    assert code == 0, err
+    with_motion = json.loads(out)
     with Reader(tmp_path / "a.innv") as reader:
         assert reader.header.model.motion
         packets = [packet for _, _, packet in reader.packets()]
     assert any(packet.motion for packet in packets)
-    assert innvc("verify", tmp_path / "a.innv").returncode == 0
+    assert call("verify", tmp_path / "a.innv")[0] == 0
     decoded = tmp_path / "b.mkv"
-    assert innvc("decode", tmp_path / "a.innv", "-o", decoded, "--frames", "3:9").returncode == 0
+    assert call("decode", tmp_path / "a.innv", "-o", decoded, "--frames", "3:9")[0] == 0
     with package.open(tmp_path / "a.innv") as reader:
         assert same(read_frames(decoded), list(reader)[3:9])
 
-    output = tmp_path / "c.innv"
-    result = innvc("encode", source, "-o", output, "-p", "instant", "--no-motion", "--json")
-    still = json.loads(result.stdout)
+    still = json.loads(call(*line, "-o", tmp_path / "c.innv", "--no-motion")[1])
     assert with_motion["bytes"] < 0.9 * still["bytes"]
     assert with_motion["psnr_y"] > still["psnr_y"] - 1.0

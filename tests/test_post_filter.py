@@ -26,11 +26,13 @@ FORMATS = ("yuv420p", "gray", "yuv422p", "yuv444p10le", "gbrp")
 
 @pytest.fixture(scope="module", params=FORMATS)
 def clip(request, tmp_path_factory):
-    """A noisy clip and its file at a low rate: two regions, of odd size."""
+    """A noisy clip, its file at a low rate, and one without the filter: two regions, odd size."""
     folder = tmp_path_factory.mktemp(request.param)
     source = make_clip(folder / "in.mkv", request.param, 155, 35, 3)
-    innvc.encode(source, folder / "a.innv", lambda_=0.05, gop=3, **QUICK)
-    return source, folder / "a.innv"
+    options = {"lambda_": 0.05, "gop": 3, **QUICK}
+    innvc.encode(source, folder / "a.innv", **options)
+    innvc.encode(source, folder / "plain.innv", post_filter=False, **options)
+    return source, folder / "a.innv", folder / "plain.innv"
 
 
 def correlated(x, kernels):
@@ -138,9 +140,7 @@ def test_a_second_filter_gives_the_same_frames(clip):
 
 
 def test_no_plane_gets_worse(clip):
-    source, encoded = clip
-    plain = encoded.with_name("plain.innv")
-    innvc.encode(source, plain, lambda_=0.05, gop=3, post_filter=False, **QUICK)
+    source, encoded, plain = clip
     original = read_frames(source)
     with innvc.open(encoded) as ours, innvc.open(plain) as theirs:
         ours, theirs = list(ours), list(theirs)
@@ -153,11 +153,9 @@ def test_no_plane_gets_worse(clip):
     assert gained[0] > 0.02
 
 
-def test_a_file_without_all_layers_is_not_filtered(clip):
-    encoded = clip[1]
-    plain, short = encoded.with_name("plain.innv"), encoded.with_name("short.innv")
-    off = {"post_filter": False, "overwrite": True}
-    innvc.encode(clip[0], plain, lambda_=0.05, gop=3, **off, **QUICK)
+def test_a_file_without_all_layers_is_not_filtered(clip, tmp_path):
+    _, encoded, plain = clip
+    short = tmp_path / "short.innv"
     with Reader(encoded) as reader, open(short, "wb") as file:
         cut_file(reader, file, 2)
     with innvc.open(short) as ours, innvc.open(plain, layers=2) as theirs:
