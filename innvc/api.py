@@ -177,6 +177,7 @@ def encode(
         ),
         device=device,
         threads=threads,
+        workers=workers or 1,
         size=size,
         pix_fmt=pix_fmt,
         fps=fps,

@@ -38,6 +38,7 @@ class EncodeRequest:
     switches: Switches = AS_PRESET
     device: str = "auto"
     threads: int | None = None
+    workers: int = 1
     size: tuple[int, int] | None = None
     pix_fmt: str | None = None
     fps: Fraction | None = None
@@ -113,12 +114,15 @@ class EncodeRequest:
             )
 
             def with_preset(clip: Clip, preset: str, lambda_: float) -> EncodeJob:
+                seconds = self.seconds
+                if seconds is not None:
+                    seconds *= min(self.workers, len(clip.lengths))  # of all workers
                 return EncodeJob(
                     clip,
                     lambda_,
                     preset,
                     self.steps,
-                    self.seconds,
+                    seconds,
                     self.gop,
                     self.keyint,
                     self.seed,

@@ -15,6 +15,7 @@ from helpers import make_clip, read_frames
 import innvc
 from innvc.clip import Clip, _lengths
 from innvc.errors import UsageError
+from innvc.request import EncodeRequest
 from innvc.video.source import open_source
 
 CLIPS = [Path(__file__).parent / "data" / f"{name}_cif.mkv" for name in ("bunny", "street")]
@@ -82,6 +83,14 @@ def test_workers_make_the_same_file(long, tmp_path):
         (segment, step) for segment in range(4) for step in (1, 2, 3)
     }
     assert {state.workers for state in fits} == {2}
+
+
+@pytest.mark.parametrize("workers, seconds", [(1, 2.0), (2, 4.0), (9, 8.0)])
+def test_the_time_is_that_of_all(long, workers, seconds):
+    """Eight seconds for four segments."""
+    request = EncodeRequest(str(long[0]), seconds=8, segment=5, workers=workers)
+    with request.open(print) as opened:
+        assert opened.make(opened.clip, 1.0).settings.seconds == seconds
 
 
 def _encode(source, output, *more):
