@@ -174,7 +174,7 @@ def test_grids_round_trip(shape):
 
 def test_contexts_of_grids_pay():
     """Neighbours in time and space make a smooth grid cheaper than any single table."""
-    shape = (2, 40, 16, 24)
+    shape = (2, 20, 16, 16)
     grid = CodedGrid(smooth_grid(shape), 40)
     priors = [GridPrior()]
     fit_priors([grid], priors)

@@ -119,7 +119,9 @@ def test_vectors_cover_what_they_should():
 def test_symbols_and_samples(name, full):
     if name not in QUICK and not full:
         pytest.skip("full set")
-    files = FILES if not full else FILES + os.environ.get("INNVC_VECTORS", "").split()
+    files = FILES if name == QUICK[0] else FILES[::3]
+    if full:
+        files = FILES + os.environ.get("INNVC_VECTORS", "").split()
     print(name, decode(name, files))
 
 
