@@ -205,6 +205,8 @@ def encode(
         opened = stack.enter_context(request.open(remark))
         clip = opened.clip
         first = opened.make(clip, opened.lambda_)  # refuses what cannot be done
+        if seconds is not None and not first.settings.fit.steps:
+            remark(f"preset {first.header.preset} fits nothing that could end after a time")
         if resume and not kept.found:
             remark("There is no checkpoint; the encode begins anew.")
         streams = clip.streams() if audio else None
@@ -269,6 +271,7 @@ def encode(
 def plan(
     source: str | os.PathLike[str],
     *,
+    progress: Callable[[EncodeProgress], None] | None = None,
     note: Callable[[str], None] | None = None,
     **options: Any,
 ) -> EncodePlan:
@@ -276,6 +279,7 @@ def plan(
 
     Args:
         source: As of `encode`.
+        progress: Called after every frame and step of the encode that is timed.
         note: Called with remarks for the user.
         options: As of `encode`, those that decide what the file holds: from `lambda_` to `frames`.
 
@@ -291,7 +295,7 @@ def plan(
     request.check()
     with request.open(note or (lambda text: None)) as opened:
         passes = 1 if opened.target is None else TRIES
-        timing = Timing(opened.clip, request.device)
+        timing = Timing(opened.clip, request.device, progress)
         return timing.plan(lambda clip: opened.make(clip, opened.lambda_), passes)
 
 

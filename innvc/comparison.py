@@ -112,7 +112,7 @@ def compare(
                     longer = "copy" if a is None else "reference"
                     raise InputError(
                         f"The {longer} has more than the {done} frames of the other video.",
-                        "Use --frames to compare a part of the reference.",
+                        "--frames chooses those of the reference; cut the copy to as many.",
                     )
                 break
             meter.update(a.planes, b.planes)

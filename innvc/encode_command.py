@@ -250,7 +250,7 @@ def encode(
     stop = process.StopOnInterrupt(quiet)
     if dry_run:
         with EncodeDisplay(quiet) as display:
-            plan = api.plan(source, note=display.note, **arguments)
+            plan = api.plan(source, progress=display.update, note=display.note, **arguments)
         print(json.dumps(plan.to_json())) if as_json else print_plan(plan)
         return
     with stop, EncodeDisplay(quiet) as display:

@@ -97,10 +97,13 @@ class Timing:
 
     Args:
         clip: All frames.
-        device: As of `api.encode`.
+        device, progress: As of `api.encode`.
     """
 
-    def __init__(self, clip: Clip, device: str) -> None:
+    def __init__(
+        self, clip: Clip, device: str, progress: Callable[[EncodeProgress], None] | None = None
+    ) -> None:
+        self._progress = progress or (lambda state: None)
         self.clip, self._device = clip, device
         info = clip.info
         fewest, most = FRAMES
@@ -118,6 +121,11 @@ class Timing:
         header, info = job.header, self.clip.info
         fit = msgspec.structs.replace(timed.settings.fit, steps=min(job.settings.fit.steps, STEPS))
         timed.settings = replace(timed.settings, fit=fit, seconds=None)
+
+        def told(state: EncodeProgress) -> None:
+            watch(state)
+            self._progress(state)
+
         with TemporaryDirectory() as folder, ExitStack() as stack:
             output = stack.enter_context(OutputFile(Path(folder) / "a.innv", True))
             encode = Passes(
@@ -126,7 +134,7 @@ class Timing:
                 lambda: output,
                 None,
                 self._device,
-                watch,
+                told,
                 lambda: False,
             )
             encode.once(timed)

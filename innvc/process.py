@@ -105,7 +105,8 @@ def _usage(error: Any) -> int:
         error.show()
         return 2
     command = error.ctx.command_path if error.ctx else "innvc"
-    say(f"innvc: {_line(error.format_message())}. See '{command} --help'.")
+    text = _line(error.format_message())
+    say(f"innvc: {text}{'' if text.endswith('?') else '.'} See '{command} --help'.")
     return 2
 
 

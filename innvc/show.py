@@ -161,6 +161,8 @@ def print_info(facts: dict[str, Any]) -> None:
                 value = ", ".join(f"{k} {v}" for k, v in value.items())
             elif isinstance(value, list):
                 value = " ".join(map(str, value))
+            elif isinstance(value, float):
+                value = f"{value:.6g}"
             print(f"  {key.replace('_', ' '):18} {value}")
 
 

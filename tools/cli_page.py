@@ -11,8 +11,8 @@ from innvc.cli import app
 
 HEAD = """# Command line
 
-Made by `make docs`. `innvc COMMAND --help` shows the usual options, `--help-all` the groups of
-rare ones too. Exit codes are in the [README](../README.md); the objects that `--json` prints have
+Made by `make docs`. `innvc COMMAND --help` shows the usual options, that of encode and bench the
+groups of rare ones with `--help-all`. Exit codes are in the [README](../README.md); the objects that `--json` prints have
 [schemas](schema).
 """
 

@@ -70,7 +70,9 @@ class Reader:
         try:
             self._file = open(self.path, "rb")  # noqa: SIM115 - closed by close()
         except OSError as error:
-            raise InputError(f"Cannot open '{self.path}': {error.strerror}.") from error
+            raise InputError(
+                f"Cannot open '{self.path}': {error.strerror}.", "Check the name of the .innv file."
+            ) from error
         try:
             self._chunks = ChunkReader(self._file)
             self.size_bytes = self._chunks.size_bytes

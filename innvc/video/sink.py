@@ -157,7 +157,7 @@ def _check_output(path: str, overwrite: bool) -> None:
         raise UsageError(f"{path} is a folder.", "Name a file in it.")
     existing = _existing(path)
     if existing and not overwrite:
-        raise OutputExistsError(f"{existing[0]} exists.", "Use --overwrite to replace it.")
+        raise OutputExistsError(f"{existing[0]} exists.", "Use -y to replace it.")
 
 
 def _wanted(extension: str, info: VideoInfo, form: PixelFormat) -> tuple[PixelFormat, Encoding]:
