@@ -12,8 +12,8 @@ from innvc.cli import app
 HEAD = """# Command line
 
 Made by `make docs`. `innvc COMMAND --help` shows the usual options, that of encode and bench the
-groups of rare ones with `--help-all`. Exit codes are in the [README](../README.md); the objects that `--json` prints have
-[schemas](schema).
+groups of rare ones with `--help-all`. Exit codes are in the [README](../README.md); the objects
+that `--json` prints have [schemas](schema).
 """
 
 
