@@ -51,6 +51,8 @@ def compare(
 ) -> Comparison:
     """Quality of a video against its reference: PSNR of each plane, 6:1:1, MS-SSIM; bpp of .innv.
 
+    An .innv file is decoded in float64: its figures are those of `encode`, on every machine.
+
     Args:
         reference, distorted: Videos, either may be an .innv file. A raw one takes what is not
             given, or in its name, from the other.
@@ -74,7 +76,9 @@ def compare(
             path: Path, selection: Selection | None, other: VideoInfo | None
         ) -> tuple[VideoInfo, Iterator[Frame], int | None]:
             if is_innv(path):
-                reader = stack.enter_context(VideoReader(path, device=device, limits=limits))
+                reader = stack.enter_context(
+                    VideoReader(path, device=device, exact=True, limits=limits)
+                )
                 readers.append(reader)
                 first, last = frame_range(selection, len(reader))
                 return reader.info, (reader[i] for i in range(first, last)), last - first

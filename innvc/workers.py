@@ -106,11 +106,15 @@ class SideBySide(ABC):
             yield self._first(waiting, tell, stop)
 
     def _begin(self, task: SegmentTask) -> Future[CodedSegment]:
-        if task.coded is None:
-            return self._submit(task)
         done: Future[CodedSegment] = Future()
-        done.set_result(task.coded)
-        return done
+        if task.coded is not None:
+            done.set_result(task.coded)
+            return done
+        try:
+            return self._submit(task)
+        except BrokenProcessPool as error:  # a worker was lost since
+            done.set_exception(error)
+            return done
 
     def _first(self, waiting: deque[Waiting], report: Report, stop: Stop) -> CodedSegment:
         """Waits for the first segment."""
@@ -135,7 +139,7 @@ class SideBySide(ABC):
                 self._restart()
                 for one in waiting:
                     if not one.future.done() or one.future.exception() is not None:
-                        one.future = self._submit(one.task)
+                        one.future = self._begin(one.task)
                 continue
             waiting.popleft()
             return result
