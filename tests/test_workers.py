@@ -99,19 +99,20 @@ def _encode(source, output, *more):
     return subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def _workers(process):
-    """Processes that were begun by a process to encode segments."""
-    found = []
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit():
-                words = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()
-                line = open(f"/proc/{name}/cmdline").read()
-                if int(words[1]) == process.pid and "popen_loky" in line:
-                    found.append(int(name))
-        except OSError:
-            continue
-    return found
+def _kill_one(process, words, child):
+    """Kills the first process whose command line has the words, of the process or of others."""
+    while True:
+        assert process.poll() is None
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]
+                line = Path(f"/proc/{name}/cmdline").read_text()
+                if words in line and (not child or int(parent) == process.pid):
+                    os.kill(int(name), signal.SIGKILL)
+                    return
+            except OSError:
+                continue
+        time.sleep(0.01)
 
 
 @pytest.mark.slow
@@ -119,10 +120,7 @@ def _workers(process):
 def test_a_lost_worker_s_segment_is_encoded_again(long, tmp_path):
     source, output = long[0], tmp_path / "a.innv"
     process = _encode(source, output, "--steps", "3", "--workers", "2")
-    while not (found := _workers(process)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(found[0], signal.SIGKILL)
+    _kill_one(process, "popen_loky", child=True)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert json.loads(out)["steps"] == 12
@@ -147,10 +145,12 @@ def test_an_interrupted_encode_of_workers(long, tmp_path):
 
 
 @pytest.mark.slow
-def test_ray(long, tmp_path):
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
+def test_a_task_that_ray_lost_is_run_again(long, tmp_path):
     pytest.importorskip("ray")
     source, output = long[0], tmp_path / "a.innv"
     process = _encode(source, output, "--steps", "3", "--ray", "local", "--workers", "2")
+    _kill_one(process, "ray::_in_ray", child=False)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert output.read_bytes() == long[1].read_bytes()
