@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,13 @@ from innvc.encoding import EncodeResult
 from innvc.errors import InnvcError
 from innvc.inspection import describe
 from innvc.metrics import psnr
-from innvc.model.subbands import frames_of, level_of, low_counts
 from innvc.output import OutputFile
+from innvc.report.bytes_spent import group_text, kinds, over_time, packets_of
 from innvc.report.page import Block, Section, page
 from innvc.report.pictures import data_uri
 from innvc.report.recorder import PassRecord, Recorder
 from innvc.request import EncodeRequest
 from innvc.switches import Switches
-
-KINDS = {
-    "latent": "latent",
-    "motion": "motion",
-    "filter": "gains of the post-filter",
-    "side": "steps and scales",
-    "grid": "grid of the field",
-    "weights": "weights",
-    "header": "header",
-    "streams": "audio and subtitles",
-    "container": "container",
-}
 
 
 def write_report(
@@ -71,11 +58,11 @@ def encode_page(
 ) -> str:
     """The page as HTML."""
     facts = describe(output)
-    packets = list(_packets(facts))
+    packets = list(packets_of(facts))
     sections = [
         Section("", [_numbers(result, facts)]),
         Section("Pictures", [_viewer(recorder, record)]),
-        Section("Where the bytes went", [_kinds(facts), _over_time(facts, packets)]),
+        Section("Where the bytes went", [kinds(facts), over_time(facts, packets)]),
         Section("Quality of each frame", [_quality(recorder, record)]),
         Section("Rate and distortion", _rate_distortion(facts, packets, recorder, record)),
         Section("Fit", _fit(recorder, result)),
@@ -83,17 +70,6 @@ def encode_page(
     ]
     name = os.path.basename(request.source) if request.source != "-" else "standard input"
     return page(output.name, f"{name}, encoded by InnVC {result.version}", sections)
-
-
-def _packets(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All packets, with the number of their first frame and their bytes."""
-    for segment in facts["segments"]:
-        first = segment["first_frame"]
-        for packet in segment["packets"]:
-            beside = packet["motion"] + packet["filter"] + packet["side"]
-            total = beside + sum(packet["latent_by_layer"])
-            yield packet | {"first": first, "total": total, "beside": beside}
-            first += packet["frames"]
 
 
 def _numbers(result: EncodeResult, facts: dict[str, Any]) -> Block:
@@ -141,96 +117,6 @@ def _viewer(recorder: Recorder, record: PassRecord) -> Block:
     }
 
 
-def _kinds(facts: dict[str, Any]) -> Block:
-    spent = facts["bytes"]
-    parts = [[text, spent[kind]] for kind, text in KINDS.items() if spent[kind]]
-    tables = [{"name": "Kind", "parts": parts}]
-    layers, levels = spent["latent_by_layer"], spent["latent_by_level"]
-    if len(layers) > 1:
-        rows = [[f"layer {n}", size] for n, size in enumerate(layers, 1)]
-        tables.append({"name": "Layer of the latent", "parts": rows})
-    if len(levels) > 1:
-        rows = [[_level(level), size] for level, size in enumerate(levels) if size]
-        tables.append({"name": "Temporal level of the latent", "parts": rows})
-    return {"type": "shares", "unit": "bytes", "tables": tables}
-
-
-def _level(level: int) -> str:
-    return f"details, level {level}" if level else "low-pass"
-
-
-def _over_time(facts: dict[str, Any], packets: list[dict[str, Any]]) -> Block:
-    options = [
-        {"name": "Frames", "blocks": [_by_frame(packets)]},
-        {"name": "Groups of frames", "blocks": [_by_group(packets)]},
-    ]
-    segments = facts["segments"]
-    if len(segments) > 1:
-        kinds = "side", "grid", "weights"
-        bars = {
-            "type": "bars",
-            "title": "Bytes of the parameters of each segment",
-            "x": "first frame of the segment",
-            "y": "bytes",
-            "labels": [f"from frame {s['first_frame']}" for s in segments],
-            "ticks": [s["first_frame"] for s in segments],
-            "series": [{"name": KINDS[k], "values": [s[k] for s in segments]} for k in kinds],
-        }
-        options.append({"name": "Segments", "blocks": [bars]})
-    return {"type": "choice", "name": "Bytes over time", "options": options}
-
-
-def _by_frame(packets: list[dict[str, Any]]) -> Block:
-    count = sum(packet["frames"] for packet in packets)
-    levels = max(len(low_counts(packet["frames"])) for packet in packets)
-    rows = [[0] * count for _ in range(levels)]
-    beside = [0] * count
-    for packet in packets:
-        group, first = packet["frames"], packet["first"]
-        for subband, frame in enumerate(frames_of(group)):
-            rows[level_of(subband, group)][first + frame] = packet["latent_by_frame"][frame]
-        beside[first + frames_of(group)[0]] = packet["beside"]
-    series = [{"name": _level(level), "values": row} for level, row in enumerate(rows)]
-    return {
-        "type": "bars",
-        "title": "Bytes of each frame",
-        "x": "frame",
-        "y": "bytes",
-        "labels": [f"frame {number}" for number in range(count)],
-        "series": [*series, {"name": "motion, filter, offsets", "values": beside}],
-        "note": "A group of frames becomes one low-pass frame and details of several levels, 1 the "
-        "finest. What a group has once stands at its low-pass frame.",
-    }
-
-
-def _by_group(packets: list[dict[str, Any]]) -> Block:
-    layers = max(len(packet["latent_by_layer"]) for packet in packets)
-    series = [
-        {
-            "name": f"layer {n + 1}" if layers > 1 else "latent",
-            "values": [sum(p["latent_by_layer"][n : n + 1]) for p in packets],
-        }
-        for n in range(layers)
-    ]
-    beside = {"motion": "motion", "filter": "post-filter", "side": "step offsets"}
-    series += [{"name": name, "values": [p[k] for p in packets]} for k, name in beside.items()]
-    return {
-        "type": "bars",
-        "title": "Bytes of each group of frames",
-        "x": "first frame of the group",
-        "y": "bytes",
-        "labels": [_group(packet) for packet in packets],
-        "ticks": [packet["first"] for packet in packets],
-        "series": series,
-    }
-
-
-def _group(packet: dict[str, Any]) -> str:
-    last = packet["first"] + packet["frames"] - 1
-    kind = "key" if packet["key"] else "predicted" if packet["predicted"] else ""
-    return f"frames {packet['first']} to {last}" + (f", {kind}" if kind else "")
-
-
 def _quality(recorder: Recorder, record: PassRecord) -> Block:
     family = recorder.info.format.family
     names = {"yuv": "YUV", "rgb": "GBR", "gray": "Y"}[family]
@@ -272,7 +158,7 @@ def _rate_distortion(
         first, count = packet["first"], packet["frames"]
         errors = [10 ** (-values[0] / 10) for values in record.decibels[first : first + count]]
         quality = psnr(sum(errors) / count, 1)
-        groups.append([8 * packet["total"] / (pixels * count), quality, _group(packet)])
+        groups.append([8 * packet["total"] / (pixels * count), quality, group_text(packet)])
     name = "passes, whole file" if len(whole) > 1 else "whole file"
     chart = {
         "type": "chart",
