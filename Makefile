@@ -2,7 +2,7 @@ PYTHON ?= $(shell python3.11 -c "print('python3.11')" 2>/dev/null || echo python
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: env demo test quick robustness lint format docs bench bench-speed screenshot clean
+.PHONY: env demo test quick robustness fuzz lint format docs bench bench-speed screenshot clean
 env: $(STAMP)
 
 # The constraint must bind at the first install: plain `pip install torch` may bring CUDA.
@@ -26,6 +26,11 @@ quick: env
 # The full sets of tests/robustness, of which `make test` runs quick ones. ARGS="-k truncation"
 robustness: env
 	$(PYTEST) tests/robustness --full --timeout 0 $(ARGS)
+
+# Fuzzing guided by coverage, until it is stopped. ARGS="-max_total_time=3600"
+fuzz: env
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[fuzz]"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/robustness/guided_fuzzing.py $(ARGS)
 
 lint: env
 	$(BIN)/ruff format --check .
