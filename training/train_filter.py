@@ -140,9 +140,7 @@ def main() -> None:
     began, step, losses = time.monotonic(), 0, []
     while (share := (time.monotonic() - began) / (60 * arguments.minutes)) < 1:
         x, error = frames.draw(arguments.count)
-        with torch.autocast("cpu", torch.bfloat16):  # for speed; decoders use float32
-            corrections = functional_call(network, trained, (x,))
-        loss = loss_of(corrections, error)
+        loss = loss_of(functional_call(network, trained, (x,)), error)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)

@@ -57,16 +57,18 @@ def jobs():
         yield name, {"width": 32, "height": 32, "count": 5}, {**groups, **options}
     for lambda_ in (0.001, 0.05, 20, 500):
         yield f"lambda{lambda_}", {"width": 32, "height": 32, "count": 3}, {"lambda_": lambda_}
+    yield "streams", {"kind": "mkv", "frames": 4}, {}  # with audio and subtitles
 
 
 def make(job, sources, targets):
     """Encodes a vector; gives its file and what `innvc.encode` said."""
     from helpers import make_clip
+    from test_streams import make as make_streams
 
     import innvc
 
     name, clip, options = job
-    source = make_clip(Path(sources) / f"{name}.mkv", **clip)
+    source = (make_streams if "kind" in clip else make_clip)(Path(sources) / f"{name}.mkv", **clip)
     target = Path(targets) / f"{name}.innv"
     said = innvc.encode(source, target, **{"preset": "instant", "lambda_": 0.3, **options})
     return target, said
