@@ -93,14 +93,16 @@ def read_file(data):
     """Everything that the container says.
 
     Returns:
-        version, header (nested lists), segments: each with record, parameters, packets, and
-        offsets; other: ids of chunks that are not of the document.
+        version, header (nested lists), streams (nested lists, or None), segments: each with
+        record, parameters, packets, and offsets; other: ids of chunks that are not of the document.
     """
     require(data[:8] == SIGNATURE, "the signature")
     version = data[8], data[9]
     require(version[0] == 0, "the major version")
     chunks = read_chunks(data)
-    other = [name for _, name, _ in chunks if name not in KNOWN]
+    streams = read_record(chunks[1][2], 4) if chunks[1][1] == "strm" else None
+    rest = chunks if streams is None else [chunks[0], *chunks[2:]]
+    other = [name for _, name, _ in rest if name not in KNOWN]
     require(not any(name[0].isupper() for name in other), "no unknown critical chunk")
     listed = [chunk for chunk in chunks if chunk[1] in KNOWN]
     require(chunks[0][1] == "HEAD" and len(listed) > 5, "the order of the chunks")
@@ -120,7 +122,19 @@ def read_file(data):
         segments.append((record, parameters, packets, offsets))
     require(len(listed) == at + 2, "nothing between the index and the end")
     check(header, segments, listed[at], listed[at + 1])
-    return {"version": version, "header": header, "segments": segments, "other": other}
+    if streams is not None:
+        check_streams(*streams)
+    parts = {"header": header, "streams": streams, "segments": segments}
+    return {"version": version, "other": other, **parts}
+
+
+def check_streams(streams, start, container, data):
+    require(isinstance(streams, list) and streams, "a stream at least")
+    for stream in streams:
+        require([type(field) for field in stream] == [str, str, str], "the fields of a stream")
+        require(stream[0] in ("audio", "subtitle"), "the kinds of streams")
+    require(-(2**62) <= start <= 2**62, "the bounds of start")
+    require(container in ("matroska", "mov") and isinstance(data, bytes), "a container")
 
 
 def check(header, segments, index, end):

@@ -1,4 +1,4 @@
-"""The strm chunk: audio and subtitles, copied as they were (docs/format.md, section 8)."""
+"""The strm chunk: audio and subtitles, copied as they were (docs/format.md, section 2)."""
 
 from __future__ import annotations
 

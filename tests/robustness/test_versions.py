@@ -82,6 +82,7 @@ def agree(path):
         reader.check_all()
         assert found["version"] == reader.version
         assert found["header"] == plain(reader.header)
+        assert found["streams"] == plain(reader.streams())
         assert len(found["segments"]) == len(reader.segments)
         for number, (record, parameters, packets, offsets) in enumerate(found["segments"]):
             assert record == plain(reader.segment(number))
