@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -15,6 +16,7 @@ from innvc.errors import INTERRUPTED, InnvcError, LimitError
 from innvc.show import say
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # wherever Typer has it from
+ARENA_MAX = -8  # M_ARENA_MAX of glibc
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NO_MEMORY = ("allocate memory", "CUDA out of memory")  # in torch's RuntimeErrors
 
@@ -49,7 +51,7 @@ class StopOnInterrupt:
 
 
 def prepare_threads() -> None:
-    """Lets the threads of this process share the cores; before torch and NumPy are imported."""
+    """Lets this process's threads share cores and memory; before torch and NumPy are imported."""
     # OpenMP threads that spin while they wait take the cores from each other where others compute
     # too: tens of times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -57,6 +59,10 @@ def prepare_threads() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Threads that compute need the interpreter for moments, and need not wait 5 ms for it.
     sys.setswitchinterval(0.0002)
+    # In glibc each thread would keep a heap of its own, with holes in it.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(ARENA_MAX, 1)
 
 
 def main(app: typer.Typer) -> None:

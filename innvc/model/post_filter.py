@@ -23,6 +23,8 @@ GAIN_UNIT = 32  # gains are whole 32nds
 GAIN_LIMIT = 127
 UNFOLDED = 1 << 22  # bytes that a convolution in float64 unfolds at a time, about
 REGION = 64  # packed samples, in each direction
+STRIP = 64  # rows that go through the network at a time; a multiple of the tile
+TILE = 8  # more rows on each side of them than corrections reach
 LUMA, CHROMA = slice(0, 4), (slice(4, 5), slice(5, 6))
 
 
@@ -55,6 +57,15 @@ class PostFilter(nn.Module):
 
         Channels are the luma phases (0,0), (0,1), (1,0), (1,1) and the two chroma planes.
         """
+        found, height = [], x.shape[2]
+        for top in range(0, height, STRIP):
+            above = min(top, TILE)
+            strip = self._corrections(x[:, :, top - above : top + STRIP + TILE])
+            found.append(strip[..., above : above + STRIP, :])
+        return torch.cat(found, -2)
+
+    def _corrections(self, x: Tensor) -> Tensor:
+        """As `forward`, of frames as they are."""
         # Brightness tells nothing: the first filters see differences alone.
         luma, chroma = self.enter[:, LUMA], self.enter[:, 4:]
         luma = luma - luma.mean((1, 2, 3), keepdim=True)
