@@ -94,8 +94,13 @@ def decode(
     Reader(source, limits, partial=partial).close()
     from innvc import api, decoder  # noqa: F401 - loads torch before the clock starts
 
-    began = time.monotonic()
+    began, notes = time.monotonic(), list[str]()
     with FrameDisplay("decode", quiet) as display:
+
+        def note(text: str) -> None:
+            notes.append(text)
+            display.note(text)
+
         count = api.decode(
             source,
             output,
@@ -112,7 +117,7 @@ def decode(
             overwrite=overwrite,
             limits=limits,
             progress=display.update,
-            note=display.note,
+            note=note,
         )
     seconds = time.monotonic() - began
     if as_json:
@@ -123,6 +128,7 @@ def decode(
                     "frames": count,
                     "seconds": seconds,
                     "frames_per_second": count / seconds,
+                    "notes": notes,
                 }
             ),
             file=sys.stderr if output == "-" else sys.stdout,

@@ -1,5 +1,6 @@
 """A damaged file: noticed wherever it is, and no more is lost than must be."""
 
+import json
 import random
 
 import numpy as np
@@ -193,7 +194,11 @@ def test_command_line(small, save, damage, lost_with, call, tmp_path):
     assert code == 4 and f"frames {first}:{last} are lost. Copy it again" in err
     assert not output.exists()
     done = innvc("decode", path, "-o", output, "--conceal")
-    assert done.returncode == 0 and f"concealed: {ranges_text(lost)}." in done.stderr.decode()
+    said = f"concealed: {ranges_text(lost)}."
+    assert done.returncode == 0 and said in done.stderr.decode()
+    done = innvc("decode", path, "-o", output, "--conceal", "-y", "-q", "--json")
+    (note,) = json.loads(done.stdout)["notes"]
+    assert note.endswith(said) and not done.stderr
     frames[first:last], frames[second:end] = [frames[1]] * (last - 2), [frames[second - 1]] * 2
     assert same(read_frames(output), frames)
 
