@@ -19,6 +19,7 @@ from innvc.bitstream.writer import Writer
 from innvc.decoder import SegmentDecoder
 from innvc.errors import CorruptError, UnsupportedError
 from innvc.model import starting_points
+from innvc.model.post_filter import HALO, STRIP, PostFilter
 from innvc.video.packing import unpack
 
 FORMATS = ("yuv420p", "gray", "yuv422p", "yuv444p10le", "gbrp")
@@ -116,10 +117,25 @@ def test_a_second_decoder_reads_the_same_gains():
     assert gains.encode(np.zeros(shape, int)) == b""
 
 
-def test_a_second_filter_gives_the_same_frames(clip):
+def shipped():
+    """Tensors of the post-filter, read from the package's file."""
     point = starting_points.STARTING_POINTS[starting_points.NEWEST]
     archive = np.load(io.BytesIO(files("innvc.model").joinpath(point.file).read_bytes()))
-    tensors = {n[7:]: v.astype(np.float64) for n, v in archive.items() if n.startswith("filter.")}
+    return {n[7:]: v.astype(np.float64) for n, v in archive.items() if n.startswith("filter.")}
+
+
+@pytest.mark.parametrize("rows", [STRIP - 1, STRIP, STRIP + 1, 2 * STRIP + HALO, 3 * STRIP - 3])
+def test_strips_make_no_difference(rows):
+    """Frames go through the network in strips, as if they went whole."""
+    x = np.random.default_rng(rows).normal(0, 4, (6, rows, 11))
+    network = PostFilter(starting_points.post_filter(starting_points.NEWEST)).double()
+    with torch.no_grad():
+        found = network(torch.from_numpy(x)[None])[0].numpy()
+    assert np.allclose(found, corrections(shipped(), x), rtol=0, atol=1e-9)
+
+
+def test_a_second_filter_gives_the_same_frames(clip):
+    tensors = shipped()
     with Reader(clip[1]) as reader:
         header, segment = reader.header, reader.segment(0)
         record, packet = reader.parameters(0), reader.packet(0, 0)

@@ -23,8 +23,8 @@ GAIN_UNIT = 32  # gains are whole 32nds
 GAIN_LIMIT = 127
 UNFOLDED = 1 << 22  # bytes that a convolution in float64 unfolds at a time, about
 REGION = 64  # packed samples, in each direction
-STRIP = 64  # rows that go through the network at a time; a multiple of the tile
-TILE = 8  # more rows on each side of them than corrections reach
+STRIP = 64  # rows that go through the network at a time; a multiple of the tile's
+HALO = 8  # rows on each side of them that go with them: the tile's, more than corrections reach
 LUMA, CHROMA = slice(0, 4), (slice(4, 5), slice(5, 6))
 
 
@@ -59,8 +59,8 @@ class PostFilter(nn.Module):
         """
         found, height = [], x.shape[2]
         for top in range(0, height, STRIP):
-            above = min(top, TILE)
-            strip = self._corrections(x[:, :, top - above : top + STRIP + TILE])
+            above = min(top, HALO)
+            strip = self._corrections(x[:, :, top - above : top + STRIP + HALO])
             found.append(strip[..., above : above + STRIP, :])
         return torch.cat(found, -2)
 
