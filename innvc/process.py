@@ -16,7 +16,7 @@ from innvc.errors import INTERRUPTED, InnvcError, LimitError
 from innvc.show import say
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # wherever Typer has it from
-ARENA_MAX = -8  # M_ARENA_MAX of glibc
+_ARENA_MAX = -8  # M_ARENA_MAX of glibc
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NO_MEMORY = ("allocate memory", "CUDA out of memory")  # in torch's RuntimeErrors
 
@@ -60,9 +60,10 @@ def prepare_threads() -> None:
     # Threads that compute need the interpreter for moments, and need not wait 5 ms for it.
     sys.setswitchinterval(0.0002)
     # In glibc each thread would keep a heap of its own, with holes in it.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(ARENA_MAX, 1)
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_ARENA_MAX, 1)
 
 
 def main(app: typer.Typer) -> None:
