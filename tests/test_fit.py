@@ -269,9 +269,9 @@ def test_the_rate_pulls_towards_the_start_and_towards_coarser_steps():
     away = (parameter - quantiser.start[name]).detach()
     assert (parameter.grad * away >= 0).all() and parameter.grad.abs().sum() > 0
     assert quantiser.steps.base.grad < 0
-    before = float(sum(quantiser.rates().values()))
+    before = sum(quantiser.rates().values()).item()
     quantiser.steps.base.data += 4
-    assert float(sum(quantiser.rates().values())) < before - 0.5 * parameter.numel()
+    assert sum(quantiser.rates().values()).item() < before - 0.5 * parameter.numel()
 
 
 def test_context_models_learn_from_the_rate():
