@@ -23,7 +23,7 @@ GAIN_UNIT = 32  # gains are whole 32nds
 GAIN_LIMIT = 127
 UNFOLDED = 1 << 22  # bytes that a convolution in float64 unfolds at a time, about
 REGION = 64  # packed samples, in each direction
-STRIP = 64  # rows that go through the network at a time; a multiple of the tile's
+POSITIONS = 1 << 16  # that go through the network at a time, about: they stay in the cache
 HALO = 8  # rows on each side of them that go with them: the tile's, more than corrections reach
 LUMA, CHROMA = slice(0, 4), (slice(4, 5), slice(5, 6))
 
@@ -57,11 +57,12 @@ class PostFilter(nn.Module):
 
         Channels are the luma phases (0,0), (0,1), (1,0), (1,1) and the two chroma planes.
         """
-        found, height = [], x.shape[2]
-        for top in range(0, height, STRIP):
+        found, (height, width) = [], x.shape[2:]
+        rows = max(1, POSITIONS // width // HALO) * HALO
+        for top in range(0, height, rows):
             above = min(top, HALO)
-            strip = self._corrections(x[:, :, top - above : top + STRIP + HALO])
-            found.append(strip[..., above : above + STRIP, :])
+            strip = self._corrections(x[:, :, top - above : top + rows + HALO])
+            found.append(strip[..., above : above + rows, :])
         return torch.cat(found, -2)
 
     def _corrections(self, x: Tensor) -> Tensor:
