@@ -47,10 +47,15 @@ def originals(folder):
 
 
 class Decoders:
-    """Decoders of segments by what they are made of: they are the slowest to make."""
+    """Decoders of segments by what they are made of: they are the slowest to make.
 
-    def __init__(self, most):
-        self.known, self.left = {}, most
+    Args:
+        most: How many are made; a negative number is no limit.
+        kept: How many are kept.
+    """
+
+    def __init__(self, most, kept=40):
+        self.known, self.left, self.kept = {}, most, kept
 
     def open(self, path):
         video = VideoReader(path, limits=LIMITS)
@@ -66,7 +71,7 @@ class Decoders:
             if self.left == 0:
                 raise Enough("No more models are made.")
             self.left -= 1
-            while len(self.known) > 40:
+            while len(self.known) >= self.kept:
                 del self.known[next(iter(self.known))]
             self.known[key] = make(segment)
         else:

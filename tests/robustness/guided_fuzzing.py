@@ -52,7 +52,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench = fuzzing.Bench(fuzzing.originals(folder).values(), folder / "a.innv")
-        decoders = fuzzing.Decoders(-1)
+        decoders = fuzzing.Decoders(-1, kept=8)
         seeds = folder / "seeds"
         seeds.mkdir()
         for number in range(64):
