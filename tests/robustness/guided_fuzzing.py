@@ -1,10 +1,10 @@
 """Fuzzing guided by coverage, with atheris (the extra `fuzz`): the files of `fuzzing.py`.
 
-    make fuzz ARGS="-max_total_time=3600"
+    make fuzz ARGS="-seed=2"
 
 What the fuzzer varies are the choices of what is changed, so every file has valid CRCs. Arguments
 are those of libFuzzer; it ends with a traceback and the choices at the first error that is not
-one of ours.
+one of ours, or after 15,000 files: observed, the process grows by about 0.2 MB a file.
 """
 
 import random
@@ -57,7 +57,12 @@ def main():
         seeds.mkdir()
         for number in range(64):
             (seeds / str(number)).write_bytes(random.Random(number).randbytes(48))
-        defaults = [f"-timeout={SECONDS}", f"-rss_limit_mb={MEGABYTES}", "-max_len=256"]
+        defaults = [
+            f"-timeout={SECONDS}",
+            f"-rss_limit_mb={MEGABYTES}",
+            "-max_len=256",
+            "-runs=15000",
+        ]
         arguments = [sys.argv[0], *defaults, *sys.argv[1:], str(seeds)]
         atheris.Setup(arguments, lambda data: bench.run(Choices(data), decoders))
         atheris.Fuzz()

@@ -82,7 +82,7 @@ def test_full(bench, full):
 
 
 def test_guided_by_coverage(full):
-    """`make fuzz` for a few minutes; longer by itself."""
+    """`make fuzz` for a few minutes."""
     pytest.importorskip("atheris") if full else pytest.skip("--full")
     script = Path(__file__).with_name("guided_fuzzing.py")
     options = ["-max_total_time=300", "-print_final_stats=1"]
