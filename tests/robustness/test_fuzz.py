@@ -83,7 +83,9 @@ def test_full(bench, full):
 
 def test_guided_by_coverage(full):
     """`make fuzz` for a few minutes."""
-    pytest.importorskip("atheris") if full else pytest.skip("--full")
+    if not full:
+        pytest.skip("--full")
+    pytest.importorskip("atheris")
     script = Path(__file__).with_name("guided_fuzzing.py")
     options = ["-max_total_time=300", "-print_final_stats=1"]
     run = subprocess.run([sys.executable, script, *options], capture_output=True, text=True)
