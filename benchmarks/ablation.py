@@ -59,6 +59,7 @@ VARIANTS = (
     Variant("no intra prediction", ("--no-intra",)),
     Variant("no motion", ("--no-motion",)),
     Variant("no post-filter", ("--no-filter",)),
+    Variant("no temporal filter", ("--no-temporal-filter",)),
     Variant("analytic start", ("--start", "0")),
     Variant("no channel contexts", ("--no-context",), against="analytic start"),
     Variant("identity base", ("--base", "identity"), against="analytic start"),

@@ -40,6 +40,7 @@ from innvc.fit import filter_gains, motion_search
 from innvc.model.model import InnvcModel
 from innvc.model.motion import MotionLifting
 from innvc.model.post_filter import FrameFilter
+from innvc.model.temporal_filter import TemporalFilter
 from innvc.model.warp import Warp
 from innvc.packet_encoder import PacketEncoder
 
@@ -54,6 +55,7 @@ ENCODING = {
     "- symbols of details": (dependent, "code_paths"),
     "- other symbols": (table_coder, "code"),
     "- post-filter gains": (filter_gains, "choose"),
+    "- temporal filter gains": (filter_gains, "choose_in_time"),
     "decoding and measuring": (innvc.api, "measure"),
 }
 DECODING = {
@@ -67,6 +69,7 @@ DECODING = {
     "- prediction": (MotionLifting, "predict_frame"),
     "- update": (MotionLifting, "update_frame"),
     "- post-filter": (FrameFilter, "apply"),
+    "- temporal filter": (TemporalFilter, "correction"),
     "motion": (motion, "decode"),
 }
 

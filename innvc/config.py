@@ -64,6 +64,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     prediction: bool = False  # low-pass frames may be predicted from the packet before
     step_offsets: bool = False  # low-pass frames may be quantised more or less finely by position
     dependent: bool = False  # dependent quantisation of the latent
+    temporal_filter: bool = False  # decoded frames are filtered along the motion
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream import gains, motion, parameters, step_offsets
+from innvc.bitstream import motion, parameters, step_offsets
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.latent import Packet, code_packet
 from innvc.bitstream.prior import ExactPrior
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.decoded import Before, Picture
-from innvc.device import ahead
 from innvc.errors import VerificationError
-from innvc.model import lifting, starting_points
+from innvc.filters import NO_GAINS, Filters, Gains
+from innvc.model import lifting
 from innvc.model import subbands as order
 from innvc.model.contexts import Context
 from innvc.model.field import Window
-from innvc.model.model import STEP_UNIT, Condition, InnvcModel, SampleLayout
+from innvc.model.model import Condition, InnvcModel, SampleLayout
 from innvc.model.motion import CELL, Motion, MotionLifting
 from innvc.model.planes import planes_of
-from innvc.model.post_filter import FrameFilter, PostFilter
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import unpack
 
@@ -90,21 +88,13 @@ class SegmentDecoder:
         self.device = device
         self.dtype = torch.float64 if exact else torch.float32
         self.matrices = self.model.backbone.matrices()
-        self.filter: FrameFilter | None = None
-        if header.model.post_filter:
-            network = PostFilter(starting_points.post_filter(header.model.start))
-            self.filter = FrameFilter(
-                network.requires_grad_(False).to(device, self.dtype),
-                layout.family,
-                self.model.packed_planes,
-                2.0 ** (header.step_base / STEP_UNIT),
-                (header.height, header.width),
-            )
         self.stride = self.model.stride * header.model.packing  # luma samples of a position
         self.size = (
             -(-header.height // self.stride),
             -(-header.width // self.stride),
         )  # of the latent
+        self.cells = self.size[0] * self.stride // CELL, self.size[1] * self.stride // CELL
+        self.filters = Filters(header, self.model, self.cells, device, self.dtype)
 
     def decode(
         self,
@@ -122,7 +112,7 @@ class SegmentDecoder:
             field: False leaves the field out.
 
         Raises:
-            CorruptError, VerificationError: as `symbols`, `motion` and `gains`.
+            CorruptError, VerificationError: as `symbols`, `motion` and `Filters.gains`.
         """
         symbols = self.symbols(packet, before.context if before else None, layers)
         picture = self.picture(packet, symbols.values, before, layers, field)
@@ -146,7 +136,7 @@ class SegmentDecoder:
             packet.intra,
             self.prediction(packet.prediction, before.references if before else None),
             field,
-            self.gains(packet) if filtered else None,
+            self.filters.gains(packet) if filtered else NO_GAINS,
         )
 
     def without_picture(
@@ -242,8 +232,7 @@ class SegmentDecoder:
         """
         if not coded:
             return None
-        size = (self.size[0] * self.stride, self.size[1] * self.stride)
-        return motion.decode(coded, group, size[0] // CELL, size[1] // CELL)
+        return motion.decode(coded, group, *self.cells)
 
     def prediction(self, coded: bytes | None, references: Tensor | None) -> Tensor | None:
         """The prediction [1, C, H, W] of a low-pass frame; None where it is not predicted.
@@ -258,8 +247,7 @@ class SegmentDecoder:
         if coded is None:
             return None
         assert references is not None  # only a key packet has none before it
-        size = (self.size[0] * self.stride, self.size[1] * self.stride)
-        found = motion.decode_prediction(coded, size[0] // CELL, size[1] // CELL)
+        found = motion.decode_prediction(coded, *self.cells)
         return self._lifting(found).predict(references.to(self.device, self.dtype), 1, 1)
 
     def _lifting(self, found: Motion | None) -> lifting.Lifting:
@@ -296,17 +284,6 @@ class SegmentDecoder:
             latents.append(latent / self.model.steps(window.level, half))
         return torch.cat(latents)
 
-    def gains(self, packet: PacketRecord) -> np.ndarray | None:
-        """Gains [G, planes, rows, columns, K] of a packet's post-filter; None where it has none.
-
-        Raises:
-            CorruptError: they are not a valid code.
-        """
-        if not packet.gains or self.filter is None:
-            return None
-        planes, count = len(self.filter.planes), self.filter.network.corrections
-        return gains.decode(packet.gains, (packet.subbands, planes, *self.filter.regions, count))
-
     @torch.no_grad()
     def synthesis(
         self,
@@ -316,7 +293,7 @@ class SegmentDecoder:
         intra: bool = False,
         prediction: Tensor | None = None,
         field: bool = True,
-        gains: np.ndarray | None = None,
+        gains: Gains = NO_GAINS,
     ) -> Picture:
         """The frames of a packet.
 
@@ -328,7 +305,7 @@ class SegmentDecoder:
             intra: Its low-pass frame is in half-size blocks.
             prediction: Of its low-pass frame.
             field: False leaves the field out: the latent alone (paper figure 4).
-            gains: Of the post-filter; None leaves it out.
+            gains: Of the filters.
         """
         group, lifter = self.segment.sizes[number], self._lifting(found)
         if values is None:
@@ -350,21 +327,8 @@ class SegmentDecoder:
         subbands = map(subband, enumerate(values))
         low = next(subbands)
         frames = lifting.inverse_frames(chain([low], subbands), group, lifter)
-        if gains is not None:
-            frames = self._filtered(frames, gains)
+        frames = self.filters.apply(frames, gains, found, group)
         return Picture(torch.stack(list(frames)), low[None])
-
-    @torch.no_grad()
-    def filtered(self, picture: Picture, gains: np.ndarray | None) -> Picture:
-        """The frames after the post-filter, if there are gains for it."""
-        if gains is None:
-            return picture
-        return Picture(torch.stack(list(self._filtered(picture.frames, gains))), picture.low)
-
-    def _filtered(self, frames: Iterable[Tensor], gains: np.ndarray) -> Iterator[Tensor]:
-        filtering = self.filter
-        assert filtering is not None  # else there are no gains
-        return ahead(lambda pair: filtering.apply(*pair), zip(frames, gains, strict=True))
 
     def frames(self, number: int, packed: Tensor) -> list[Frame]:
         """Frames of a packet from its packed frames."""

@@ -195,6 +195,9 @@ def encode(
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
+    no_temporal_filter: Annotated[
+        bool, ablation("--no-temporal-filter", help="No filter of decoded frames along the motion.")
+    ] = False,
     start: Annotated[
         int | None, ablation(metavar="ID", help="Starting point; 0 is the analytic one.")
     ] = None,
@@ -239,6 +242,7 @@ def encode(
         step_offsets=not no_step_offsets,
         dependent=not no_dependent,
         post_filter=not no_filter,
+        temporal_filter=not no_temporal_filter,
         start=start,
         device=device,
         threads=threads,

@@ -85,6 +85,7 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
             "step_offsets": model.step_offsets,
             "dependent_quantisation": model.dependent,
             "post_filter": model.post_filter,
+            "temporal_filter": model.temporal_filter,
             "gop": model.gop,
             "keyint": header.keyint,
             "segments": len(segments),

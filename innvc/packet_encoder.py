@@ -16,6 +16,7 @@ from innvc.bitstream.latent import code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.decoded import Picture
 from innvc.decoder import SegmentDecoder, layout_of
+from innvc.filters import NO_GAINS, Gains
 from innvc.fit import filter_gains
 from innvc.fit.block_rounding import BlockRounding
 from innvc.fit.grouping import Group
@@ -23,6 +24,7 @@ from innvc.fit.importance import offsets_for
 from innvc.fit.low_pass import LowPass
 from innvc.fit.rounding import Rounding
 from innvc.model.model import STEP_UNIT, finest_step_base
+from innvc.model.motion import Motion
 
 # What an error of a low-pass frame matters, for it is read to predict and to code others.
 CONTEXT_WORTH = 1.5
@@ -111,24 +113,26 @@ class PacketEncoder:
             )
             low = packet.low
             error = float((weight * (latent - packet.values.to(latent) / 16).square()).sum())
-            picture, leads = None, self._is_predicted(number + 1)
-            if leads or decoder.filter is not None:
+            chosen, references, leads = NO_GAINS, None, self._is_predicted(number + 1)
+            if leads or decoder.filters.any:
                 picture = decoder.synthesis(number, packet.values, found, intra, predicted)
-            coded_packet = PacketRecord(
-                number=number,
-                symbols_crc=packet.checksums,
-                lengths=[[len(layer) for layer in layers] for layers in packet.coded],
-                data=b"".join(layer for layers in packet.coded for layer in layers),
-                motion=coded,
-                intra=intra,
-                gains=self._gains(decoder, picture, frames),
-                prediction=choice.prediction,
-                step_offsets=step_offsets.encode(offsets),
+                chosen, picture = self._filtered(decoder, picture, found, frames)
+                references = picture.references if leads else None
+            yield (
+                PacketRecord(
+                    number=number,
+                    symbols_crc=packet.checksums,
+                    lengths=[[len(layer) for layer in layers] for layers in packet.coded],
+                    data=b"".join(layer for layers in packet.coded for layer in layers),
+                    motion=coded,
+                    intra=intra,
+                    gains=_encoded(chosen.alone),
+                    prediction=choice.prediction,
+                    step_offsets=step_offsets.encode(offsets),
+                    temporal_gains=_encoded(chosen.in_time),
+                ),
+                error,
             )
-            if leads and picture is not None:
-                last, own = Picture(picture.frames[-1:], picture.low), decoder.gains(coded_packet)
-                references = decoder.filtered(last, None if own is None else own[-1:]).references
-            yield coded_packet, error
 
     def _step_offsets(self, number: int, size: tuple[int, int]) -> np.ndarray:
         if self.plan.importance is None:
@@ -143,16 +147,23 @@ class PacketEncoder:
         return any(choice.prediction is not None for choice in choices)
 
     @torch.no_grad()
-    def _gains(self, decoder: SegmentDecoder, picture: Picture | None, frames: Tensor) -> bytes:
-        """Coded gains of the post-filter for a decoded packet of `frames`."""
-        if decoder.filter is None or picture is None:
-            return b""
+    def _filtered(
+        self, decoder: SegmentDecoder, picture: Picture, found: Motion | None, originals: Tensor
+    ) -> tuple[Gains, Picture]:
+        """Gains of the filters for a decoded packet, and what they make of it."""
         size = -(-self.header.height // 2), -(-self.header.width // 2)
-        model = decoder.model
+        model, filters = decoder.model, decoder.filters
         shares = dict(zip(model.planes.tolist(), model.error_shares().tolist(), strict=True))
         weights = [self.lambda_ * shares[plane] for plane in sorted(shares)]
-        found = filter_gains.choose(decoder.filter, picture.frames, frames, size, weights)
-        return gains.encode(found)
+        frames, alone, in_time = picture.frames, None, None
+        if filters.alone is not None:
+            alone = filter_gains.choose(filters.alone, frames, originals, size, weights)
+            frames = torch.stack(list(filters.apply(frames, Gains(alone), found, len(frames))))
+        if filters.temporal and len(frames) > 1:
+            temporal = filters.in_time(found, len(frames))
+            chosen = filter_gains.choose_in_time(temporal, frames, originals, size, weights)
+            in_time, frames = chosen
+        return Gains(alone, in_time), Picture(frames, picture.low)
 
     @torch.no_grad()
     def _error_weight(self, decoder: SegmentDecoder, number: int) -> Tensor:
@@ -167,3 +178,7 @@ class PacketEncoder:
         if self.plan.importance is not None:
             weight[0] *= CONTEXT_WORTH * self.plan.importance[number].to(weight)
         return weight
+
+
+def _encoded(chosen: np.ndarray | None) -> bytes:
+    return b"" if chosen is None else gains.encode(chosen)

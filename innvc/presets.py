@@ -91,6 +91,8 @@ def _switched(
         config = changed(config, prior=changed(config.prior, directions=False))
     if not config.start or not switches.post_filter:
         config = changed(config, post_filter=False)
+    if not (config.motion and switches.temporal_filter):
+        config = changed(config, temporal_filter=False)
     if not switches.dependent:
         config = changed(config, dependent=False)
     if not (config.motion and switches.step_offsets):
@@ -137,6 +139,7 @@ def _transform(
         start=starting_points.NEWEST,
         motion=True,
         post_filter=True,
+        temporal_filter=True,
         prediction=True,
         step_offsets=True,
         dependent=True,

@@ -29,6 +29,7 @@ class Switches:
         step_offsets: False quantises low-pass frames the same everywhere.
         dependent: False quantises every latent symbol by itself.
         post_filter: False leaves decoded frames as the lifting gives them.
+        temporal_filter: False does not filter decoded frames along the motion.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
             the preset's does not fit begins at 0.
     """
@@ -48,6 +49,7 @@ class Switches:
     step_offsets: bool = True
     dependent: bool = True
     post_filter: bool = True
+    temporal_filter: bool = True
     start: int | None = None
 
     def check(self) -> None:

@@ -121,7 +121,9 @@ def test_a_second_prediction(tmp_path):
             expected = alone.low + torch.from_numpy(theirs)
         picture = decoder.synthesis(packet.number, values, found, packet.intra, ours)
         assert torch.allclose(picture.low, expected, rtol=0, atol=1e-9)
-        picture = decoder.filtered(picture, decoder.gains(packet))
+        gains = decoder.filters.gains(packet)
+        arguments = packet.number, values, found, packet.intra, ours
+        picture = decoder.synthesis(*arguments, gains=gains)
         references = torch.stack([expected[0], picture.frames[-1]])
         with package.open(file, exact=True) as reader:
             shown = decoder.frames(packet.number, picture.frames)

@@ -42,7 +42,8 @@ def street(tmp_path_factory):
         (["--no-coupling", "--no-context"], {"coupling": [], "start": 0}),
         (["--no-intra"], {"start": 5, "post_filter": True, "intra_prior": False}),
         (["--no-directions"], {"intra_prior": True, "directions": False}),
-        (["--no-filter"], {"start": 5, "post_filter": False}),
+        (["--no-filter"], {"start": 5, "post_filter": False, "temporal_filter": True}),
+        (["--no-temporal-filter"], {"post_filter": True, "temporal_filter": False}),
         (["--no-dependent"], {"start": 5, "dependent_quantisation": False}),
     ],
 )

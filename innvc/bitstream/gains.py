@@ -1,4 +1,4 @@
-"""Coded gains of the post-filter of one packet (docs/format.md, section 16)."""
+"""Coded gains of the filters of one packet (docs/format.md, sections 16 and 17)."""
 
 from __future__ import annotations
 

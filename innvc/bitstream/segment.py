@@ -99,6 +99,8 @@ class PacketRecord(Record, frozen=True):
     None where it is not predicted, empty where nothing moves."""
     step_offsets: Coded = b""
     """Step offsets of the low-pass frame; empty is none."""
+    temporal_gains: Coded = b""
+    """Gains of the temporal filter; empty is none."""
 
     @property
     def subbands(self) -> int:
@@ -138,6 +140,8 @@ class PacketRecord(Record, frozen=True):
                 raise ValueError(f"packet {number} is predicted and stands alone")
         if self.step_offsets and not header.model.step_offsets:
             raise ValueError(f"packet {number} has step offsets that its model does not have")
+        if self.temporal_gains and (not header.model.temporal_filter or self.subbands == 1):
+            raise ValueError(f"packet {number} has gains of a filter that its model does not have")
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 

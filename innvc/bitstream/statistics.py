@@ -60,7 +60,7 @@ class Statistics:
     container_bytes: int = 0  # signature, chunk framing, segment records, layer lengths, index
     streams_bytes: int = 0  # audio and subtitles
     motion_bytes: int = 0
-    filter_bytes: int = 0  # gains of the post-filter
+    filter_bytes: int = 0  # gains of the filters
     side_bytes: int = 0
     grid_bytes: int = 0
     weights_bytes: int = 0
@@ -124,7 +124,7 @@ def _of_packet(packet: PacketRecord, key: bool) -> PacketBytes:
         intra=packet.intra,
         predicted=packet.prediction is not None,
         motion=len(packet.motion) + len(packet.prediction or b""),
-        filter=len(packet.gains),
+        filter=len(packet.gains) + len(packet.temporal_gains),
         side=len(packet.step_offsets),
         latent_by_layer=[sum(column) for column in zip(*packet.lengths, strict=True)],
         latent_by_frame=[by_frame[frame] for frame in range(packet.subbands)],

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from innvc.model.lifting import Frames, Lifting, synthesis_energy
-from innvc.model.planes import Plane
+from innvc.model.planes import Plane, alike
 from innvc.model.subbands import is_centred, low_counts
 from innvc.model.warp import Warp
 
@@ -107,11 +107,6 @@ class MotionLifting(Lifting):
         self.planes = planes
         self._found: dict[tuple[int, int], list[_Reference]] = {}  # by level and even frames
 
-    def _alike(self) -> list[list[Plane]]:
-        """The planes, those of one sampling together."""
-        kinds = dict.fromkeys((plane.vertical, plane.horizontal) for plane in self.planes)
-        return [[p for p in self.planes if (p.vertical, p.horizontal) == kind] for kind in kinds]
-
     def _references(self, level: int, count: int) -> list[_Reference]:
         """Those of a level's odd frames among `count` even ones."""
         if (level, count) not in self._found:
@@ -148,7 +143,7 @@ class MotionLifting(Lifting):
     ) -> Tensor:
         """The sum [C, h, w] of frames that are moved; the mean with what they reach (`update`)."""
         result = torch.zeros_like(like)
-        for planes in self._alike():
+        for planes in alike(self.planes):
             total = torch.cat([plane.unpack(result[None]) for plane in planes])
             weights = torch.zeros_like(total[:1])
             for reference, frame in pairs:

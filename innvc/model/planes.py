@@ -47,3 +47,9 @@ def planes_of(packed_planes: Sequence[int | None]) -> list[Plane]:
         planes.append(Plane(slice(first, first + count), 1 if count == 1 else 2, ceil(count / 2)))
         first += count
     return planes
+
+
+def alike(planes: Sequence[Plane]) -> list[list[Plane]]:
+    """The planes, those of one sampling together."""
+    kinds = dict.fromkeys((plane.vertical, plane.horizontal) for plane in planes)
+    return [[p for p in planes if (p.vertical, p.horizontal) == kind] for kind in kinds]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from innvc.model.planes import planes_of
+from innvc.model.planes import Plane
 
 GAIN_UNIT = 32  # gains are whole 32nds
 GAIN_LIMIT = 127
@@ -82,6 +82,19 @@ class PostFilter(nn.Module):
         return found
 
 
+def in_regions(gains: np.ndarray, frame: Tensor) -> Tensor:
+    """Weights [planes, K, 1, h, w] of corrections of a frame [C, h, w], by their gains.
+
+    Args:
+        gains: [planes, rows and columns of regions, K] in 32nds.
+    """
+    height, width = frame.shape[1:]
+    weights = torch.from_numpy(gains / GAIN_UNIT).to(frame).movedim(-1, 1)
+    weights = weights.repeat_interleave(REGION, 2).repeat_interleave(REGION, 3)
+    # The padding beyond the last region is not seen.
+    return F.pad(weights, (0, width, 0, height))[:, :, None, :height, :width]
+
+
 class FrameFilter:
     """The post-filter for packed frames of one plane layout.
 
@@ -91,22 +104,15 @@ class FrameFilter:
     Args:
         network: With parameters of the frames' dtype and device.
         family: "yuv", "rgb" or "gray".
-        packed_planes: Plane of each packed channel.
+        planes: Of the packed channels.
         step: Quantisation step of plane 0, in 8-bit code values.
-        size: Luma rows and columns of a frame.
     """
 
     def __init__(
-        self,
-        network: PostFilter,
-        family: str,
-        packed_planes: Sequence[int],
-        step: float,
-        size: tuple[int, int],
+        self, network: PostFilter, family: str, planes: Sequence[Plane], step: float
     ) -> None:
         self.network = network
-        self.planes = [plane.channels for plane in planes_of(packed_planes)]
-        self.regions = -(-size[0] // (2 * REGION)), -(-size[1] // (2 * REGION))
+        self.planes = [plane.channels for plane in planes]
         self._rgb = family == "rgb"
         self._step = step
 
@@ -123,13 +129,8 @@ class FrameFilter:
     def apply(self, frame: Tensor, gains: np.ndarray) -> Tensor:
         """The corrected frame, for gains [planes, *regions, K] in 32nds."""
         result = frame.clone()
-        height, width = frame.shape[1:]
-        weights = torch.from_numpy(gains / GAIN_UNIT).to(frame).movedim(-1, 1)
-        weights = weights.repeat_interleave(REGION, 2).repeat_interleave(REGION, 3)
-        # The padding beyond the last region is not seen.
-        weights = F.pad(weights, (0, width, 0, height))[:, :, None, :height, :width]
         for channels, weight, found in zip(
-            self.planes, weights, self.corrections(frame), strict=True
+            self.planes, in_regions(gains, frame), self.corrections(frame), strict=True
         ):
             result[channels] += (weight * found).sum(0)
         return result

@@ -14,7 +14,7 @@ from innvc.report.page import Block
 KINDS = {
     "latent": "latent",
     "motion": "motion",
-    "filter": "gains of the post-filter",
+    "filter": "gains of the filters",
     "side": "steps and scales",
     "grid": "grid of the field",
     "weights": "weights",
@@ -108,7 +108,7 @@ def _by_group(packets: list[dict[str, Any]]) -> Block:
         }
         for n in range(layers)
     ]
-    beside = {"motion": "motion", "filter": "post-filter", "side": "step offsets"}
+    beside = {"motion": "motion", "filter": "filters", "side": "step offsets"}
     series += [{"name": name, "values": [p[k] for p in packets]} for k, name in beside.items()]
     return {
         "type": "bars",

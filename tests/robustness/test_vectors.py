@@ -108,7 +108,15 @@ def test_vectors_cover_what_they_should():
     assert sizes >= {(1, 1), (17, 9), (8, 96), (112, 6)}
     assert {header.preset for header in headers} >= {"instant", "fast", "compact", "slow", "paper"}
     assert {model.field_role for model in models} == {"modulation", "residual", "picture"}
-    for switch in ("motion", "prediction", "step_offsets", "dependent", "post_filter"):
+    switches = (
+        "motion",
+        "prediction",
+        "step_offsets",
+        "dependent",
+        "post_filter",
+        "temporal_filter",
+    )
+    for switch in switches:
         assert {getattr(model, switch) for model in models} == {True, False}
     for switch in ("energy", "temporal", "grid", "directions", "skip"):
         assert any(getattr(model.prior, switch) for model in models)

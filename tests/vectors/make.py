@@ -37,6 +37,7 @@ PARTS = {
     "no-step-offsets": {"step_offsets": False},
     "no-dependent": {"dependent": False},
     "no-filter": {"post_filter": False},
+    "no-temporal-filter": {"temporal_filter": False},
     "start-0": {"start": 0},
 }
 
