@@ -118,8 +118,8 @@ def encode(
         model: "innvc", or "nvrc": a field with a pixel head and no latent, for low rates.
         mask, modulation, residual, base, coupling, context, grid_context, intra: Parts of the
             method, turned off or replaced for ablations; see `innvc.switches.Switches`.
-        directions, motion, prediction, step_offsets, dependent, post_filter, temporal_filter,
-            start: The same.
+        directions, motion, prediction, step_offsets, dependent, post_filter: The same.
+        temporal_filter, start: The same.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         workers: Processes that encode segments side by side and share the threads; 1 if absent.

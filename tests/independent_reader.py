@@ -116,7 +116,7 @@ def read_file(data):
         packets, offsets = [], [listed[at][0], listed[at + 1][0]]
         at += 2
         while listed[at][1] == "PACK":
-            packets.append(read_record(listed[at][2], 9))
+            packets.append(read_record(listed[at][2], 10))
             offsets.append(listed[at][0])
             at += 1
         segments.append((record, parameters, packets, offsets))

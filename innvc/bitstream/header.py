@@ -173,14 +173,14 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError("motion needs packing 2 and at least 4 stages")
     if model.post_filter and (model.packing != 2 or not model.start):
         raise ValueError("a post-filter needs packing 2 and a starting point")
-    if model.temporal_filter and (not model.motion or model.field_role == "picture"):
-        raise ValueError("a temporal filter needs motion, and a latent")
     if model.prediction and (not model.motion or model.field is not None):
         raise ValueError("prediction needs motion, and no field")
     if model.step_offsets and model.field_role == "picture":
         raise ValueError("step offsets need a latent")
     if model.dependent and model.field_role == "picture":
         raise ValueError("dependent quantisation needs a latent")
+    if model.temporal_filter and (not model.motion or model.field_role == "picture"):
+        raise ValueError("a temporal filter needs motion, and a latent")
     if model.prior.grid and (model.field is None or model.field_role == "picture"):
         raise ValueError("contexts from the grid need a field, and a latent")
     if sum(model.groups) != channels:
