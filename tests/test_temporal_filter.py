@@ -48,11 +48,9 @@ def difference(x, y, own, t, beside, mode, quarters, cell, precision):
             vector[:, i, j] = quarters[reference, :, i, j]
         elif weights[1 - reference]:
             vector[:, i, j] = -quarters[1 - reference, :, i, j]
-    warp = whole_warp(vector.astype(int).tobytes(), vector.shape, cell, precision)
-    if own:
-        return (warp @ y.ravel()).reshape(x.shape) - x
-    count = (warp.T @ np.ones(x.size)).reshape(x.shape)
-    return ((warp.T @ y.ravel()).reshape(x.shape) - x * count) / np.maximum(0.5, count)
+    vector = vector.astype(int) * (1 if own else -1)
+    warp = whole_warp(vector.tobytes(), vector.shape, cell, precision)
+    return (warp @ y.ravel()).reshape(x.shape) - x
 
 
 def correction(frames, t, mode, quarters, cell, precision, s):

@@ -1,18 +1,17 @@
 """The temporal filter: decoded frames nearer to what was coded, by the frames beside them.
 
 Frames err differently, so the mean of a frame and its neighbours, moved along the motion, errs
-less. The motion is that of the lifting's first level: each odd frame is predicted from the even
-ones beside it, and each even frame is what the transpose of that gives. A neighbour counts where it
-is much like the frame. The encoder finds how much of the correction a region of a plane gets, as in
-`post_filter`, which comes before. The frame before is one that is filtered already, so that what
-stands still becomes the mean of many frames.
+less. The motion is that of the lifting's first level, from odd frames to the even ones beside them,
+and the other way round its reverse. A neighbour counts where it is much like the frame. The encoder
+finds how much of the correction a region of a plane gets, as in `post_filter`, which comes before.
+The frame before is one that is filtered already, so that what stands still becomes the mean of many
+frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,15 +26,6 @@ from innvc.model.warp import Warp
 
 # Of a quantisation step: a difference of this size between two frames counts half.
 LIKENESS = 0.2
-LEAST_RECEIVED = 0.5  # samples of a neighbour that reach a sample
-
-
-class _Link(NamedTuple):
-    """A frame beside another; `back`: it is predicted from that one, not the other way round."""
-
-    neighbour: int
-    vector: Tensor
-    back: bool
 
 
 class TemporalFilter:
@@ -53,15 +43,16 @@ class TemporalFilter:
     ) -> None:
         self.planes = planes
         self._limit = (LIKENESS * step) ** 2
-        self._links: list[list[_Link]] = [[] for _ in range(frames)]
+        # Of each frame the vectors to its neighbours, by their numbers.
+        self._vectors: list[dict[int, Tensor]] = [{} for _ in range(frames)]
         uses = in_quarters(used(motion.mode))[:, :, None]
         # Where a reference is not used, its motion is taken to be that to the other one, reversed.
-        vectors = np.where(uses, motion.quarters, -motion.quarters[:, ::-1])
+        vectors = torch.from_numpy(np.where(uses, motion.quarters, -motion.quarters[:, ::-1]))
         for odd, both in zip(split(torch.arange(frames))[1].tolist(), vectors, strict=True):
-            for beside, vector in zip((odd - 1, odd + 1), map(torch.from_numpy, both), strict=True):
-                if 0 <= beside < frames:
-                    self._links[odd].append(_Link(beside, vector, False))
-                    self._links[beside].append(_Link(odd, vector, True))
+            for even, vector in zip((odd - 1, odd + 1), both, strict=True):
+                if 0 <= even < frames:
+                    self._vectors[odd][even] = vector
+                    self._vectors[even][odd] = -vector
 
     def correction(self, number: int, frame: Tensor, beside: dict[int, Tensor]) -> Tensor:
         """Correction [C, h, w] of a frame, all that its neighbours say.
@@ -75,15 +66,9 @@ class TemporalFilter:
         for planes in alike(self.planes):
             own = _samples(frame, planes)
             total = torch.zeros_like(own)
-            for link in self._links[number]:
-                other = _samples(beside[link.neighbour], planes)
-                warp = Warp(link.vector, None, planes[0], other)
-                if link.back:
-                    received = warp.received().to(own)
-                    difference = warp.adjoint(other) - received * own
-                    difference /= received.clamp(min=LEAST_RECEIVED)
-                else:
-                    difference = warp(other) - own
+            for neighbour, vector in self._vectors[number].items():
+                other = _samples(beside[neighbour], planes)
+                difference = Warp(vector, None, planes[0], other)(other) - own
                 energy = F.avg_pool2d(difference.square(), 3, 1, 1, count_include_pad=False)
                 total += difference / (1 + energy / self._limit)
             for plane, samples in zip(planes, total, strict=True):
