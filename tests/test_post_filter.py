@@ -181,8 +181,8 @@ def test_a_file_without_all_layers_is_not_filtered(clip, tmp_path):
         assert same(list(ours), list(theirs))
 
 
-def rewritten(path, target, coded, **model):
-    """The file with other gains, and other fields in its header's model."""
+def rewritten(path, target, fields, **model):
+    """The file with other fields of its packets, and other ones in its header's model."""
     with Reader(path) as reader, open(target, "wb") as file:
         writer = Writer(file)
         changed = msgspec.structs.replace(reader.header.model, **model)
@@ -190,18 +190,18 @@ def rewritten(path, target, coded, **model):
         writer.begin_segment(reader.segment(0))
         writer.write_parameters(reader.parameters(0))
         for number in range(len(reader.segment(0).sizes)):
-            writer.write_packet(msgspec.structs.replace(reader.packet(0, number), gains=coded))
+            writer.write_packet(msgspec.structs.replace(reader.packet(0, number), **fields))
         writer.finish()
     return target
 
 
 def test_gains_that_do_not_fit(clip, tmp_path):
     far = gains.encode(np.full((1, 3, 1, 1, 3), 1000))  # of 3 planes, in the only region
-    broken = rewritten(clip[1], tmp_path / "broken.innv", far)
+    broken = rewritten(clip[1], tmp_path / "broken.innv", {"gains": far})
     with pytest.raises(CorruptError, match="gain"):
         innvc.decode(broken, tmp_path / "out.mkv")
     with pytest.raises(ValueError, match="gains"):
-        rewritten(clip[1], tmp_path / "other.innv", bytes(3), post_filter=False)
+        rewritten(clip[1], tmp_path / "other.innv", {"gains": bytes(3)}, post_filter=False)
 
 
 def test_a_start_without_a_filter():

@@ -2,14 +2,13 @@
 
 from functools import cache
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 from helpers import DATA, QUICK, crop, psnr, read_frames, same, write_clip
 from test_format_motion import WEIGHTS, decode_motion, warp_matrix
 from test_motion import LAYOUTS, picture, random_motion
-from test_post_filter import read_gains
+from test_post_filter import read_gains, rewritten
 
 import innvc
 from innvc.bitstream import gains
@@ -158,39 +157,23 @@ def test_without_all_layers_there_is_no_filter(clip):
         assert same([ours[0], ours[1], ours[2]], [theirs[0], theirs[1], theirs[2]])
 
 
-def rewritten(path, target, coded, **model):
-    """The file with other gains of this filter, and other fields in its header's model."""
-    from innvc.bitstream.writer import Writer
-
-    with Reader(path) as reader, open(target, "wb") as file:
-        writer = Writer(file)
-        changed = msgspec.structs.replace(reader.header.model, **model)
-        writer.write_header(msgspec.structs.replace(reader.header, model=changed))
-        writer.begin_segment(reader.segment(0))
-        writer.write_parameters(reader.parameters(0))
-        for number in range(len(reader.segment(0).sizes)):
-            packet = reader.packet(0, number)
-            writer.write_packet(msgspec.structs.replace(packet, temporal_gains=coded))
-        writer.finish()
-    return target
-
-
 def test_one_frame_has_no_gains(tmp_path):
     source = write_clip(tmp_path / "in.mkv", read_frames(DATA / "bunny_cif.mkv", frames=(0, 1)))
     innvc.encode(source, tmp_path / "a.innv", **QUICK)
     with Reader(tmp_path / "a.innv") as reader:
         assert reader.header.model.temporal_filter and not reader.packet(0, 0).temporal_gains
     with pytest.raises(ValueError, match="gains"):
-        rewritten(tmp_path / "a.innv", tmp_path / "b.innv", bytes(3))
+        rewritten(tmp_path / "a.innv", tmp_path / "b.innv", {"temporal_gains": bytes(3)})
 
 
 def test_gains_that_do_not_fit(clip, tmp_path):
     far = gains.encode(np.full((1, 3, 1, 1, 1), 1000))
-    broken = rewritten(clip[1], tmp_path / "broken.innv", far)
+    broken = rewritten(clip[1], tmp_path / "broken.innv", {"temporal_gains": far})
     with pytest.raises(CorruptError, match="gain"):
         innvc.decode(broken, tmp_path / "out.mkv")
     with pytest.raises(ValueError, match="gains"):
-        rewritten(clip[1], tmp_path / "other.innv", bytes(3), temporal_filter=False)
+        given = {"temporal_gains": bytes(3)}
+        rewritten(clip[1], tmp_path / "other.innv", given, temporal_filter=False)
     with pytest.raises(ValueError, match="temporal filter needs motion"):
         without = {"motion": False, "prediction": False}
-        rewritten(clip[1], tmp_path / "third.innv", b"", **without)
+        rewritten(clip[1], tmp_path / "third.innv", {"temporal_gains": b""}, **without)
