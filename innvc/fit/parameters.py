@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,58 +19,12 @@ from innvc.bitstream.weights import Axes, CodedTensor
 from innvc.fit.grid_code import changes_of, choose_grids, fit_priors, with_scales
 from innvc.fit.parameter_code import choose, choose_tables, plain_header
 from innvc.fit.parameter_rate import Tables, element_bits, grid_bits, rare_table
+from innvc.fit.parameter_scales import exponent_of, relative_rate_of
 from innvc.fit.step_sizes import StepSizes
 from innvc.model.grid_prior import GridPrior, activity
 from innvc.model.model import kind_of
 from innvc.model.parameter_layout import STEP_UNIT_BITS, step_index
 from innvc.model.picture import SegmentModel
-
-T = TypeVar("T")
-
-# Exponent e of a parameter's step 2^-e, by the longest matching prefix.
-EXPONENTS = {
-    "": 8,
-    "backbone.mixing": 10,
-    "field.grid": 7,
-    "prior.base": 2,
-    "prior.base_level": 3,
-    "prior.base_detail": 1,
-    "prior.base_slope": 6,
-    "prior.spectral": 9,
-    "prior.surround": 9,
-    "prior.predict_mean": 9,
-    "prior.reach": 9,
-    "prior.half": 9,
-    "prior.half_base": 2,
-    "prior.temporal": 5,
-    "prior.temporal_mean": 5,
-    "prior.grid": 5,
-    "step": 4,
-}
-
-# Learning rate relative to FitConfig.rate and the step. Of a large matrix each weight moves little,
-# and one that is moved without need costs bits.
-RELATIVE_RATES = {
-    "": 1.0,
-    "backbone.mixing": 0.1,
-    "prior.spectral": 0.3,
-    "prior.surround": 0.3,
-    "prior.predict_mean": 0.3,
-    "prior.reach": 0.3,
-    "prior.half_scale": 0.3,
-    "prior.half_mean": 0.3,
-    "prior.hidden": 0.1,
-    "prior.output": 0.1,
-}
-
-
-def _by_prefix(table: dict[str, T], name: str) -> T:
-    return table[max((p for p in table if name.startswith(p)), key=len)]
-
-
-def exponent_of(name: str) -> int:
-    return _by_prefix(EXPONENTS, name)
-
 
 ORDER = "weights", "side", "grid"  # of tensors by kind, where all elements follow each other
 
@@ -120,7 +74,7 @@ class ParameterQuantiser:
         model: At its start values.
         learn: Prefixes of the names that are fitted; all others stay.
         learn_steps: Fit the quantisation steps too.
-        coarser: Octaves by which the steps begin above those of EXPONENTS.
+        coarser: Octaves by which the steps begin above those of `parameter_scales`.
     """
 
     def __init__(
@@ -216,7 +170,7 @@ class ParameterQuantiser:
         groups = [
             {
                 "params": [p],
-                "lr": rate * _by_prefix(RELATIVE_RATES, name) * 2.0 ** -self.exponents[name],
+                "lr": rate * relative_rate_of(name) * 2.0 ** -self.exponents[name],
             }
             for name, p in self.learned.items()
         ]
