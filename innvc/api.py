@@ -70,6 +70,7 @@ def encode(
     context: bool = True,
     grid_context: bool = False,
     intra: bool = True,
+    scale_network: bool = True,
     directions: bool = True,
     motion: bool = True,
     prediction: bool = True,
@@ -119,7 +120,7 @@ def encode(
         mask, modulation, residual, base, coupling, context, grid_context, intra: Parts of the
             method, turned off or replaced for ablations; see `innvc.switches.Switches`.
         directions, motion, prediction, step_offsets, dependent, post_filter: The same.
-        temporal_filter, start: The same.
+        scale_network, temporal_filter, start: The same.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         workers: Processes that encode segments side by side and share the threads; 1 if absent.
@@ -168,6 +169,7 @@ def encode(
             context=context,
             grid_context=grid_context,
             intra=intra,
+            scale_network=scale_network,
             directions=directions,
             motion=motion,
             prediction=prediction,

@@ -40,6 +40,7 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     skip: bool = False  # a flag for each position whose symbols are all zero
     grid: bool = False  # contexts from the integers of the field's grid
     directions: bool = False  # half-size blocks may be predicted in a direction that is coded
+    scale_units: Count = 0  # units of the scale network for each channel group; 0 is none
 
 
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

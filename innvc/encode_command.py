@@ -176,6 +176,9 @@ def encode(
     no_intra: Annotated[
         bool, ablation("--no-intra", help="No intra prediction of low-pass frames.")
     ] = False,
+    no_scale_network: Annotated[
+        bool, ablation("--no-scale-network", help="Scales are sums of log-magnitudes alone.")
+    ] = False,
     no_directions: Annotated[
         bool, ablation("--no-directions", help="No coded directions in intra prediction.")
     ] = False,
@@ -236,6 +239,7 @@ def encode(
         context=not no_context,
         grid_context=grid_context,
         intra=not no_intra,
+        scale_network=not no_scale_network,
         directions=not no_directions,
         motion=not no_motion,
         prediction=not no_prediction,

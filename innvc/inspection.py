@@ -79,6 +79,7 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
             "field": model.field is not None,
             "field_role": model.field_role,
             "intra_prior": any(model.prior.intra),
+            "scale_network": model.prior.scale_units > 0,
             "directions": model.prior.directions,
             "motion": model.motion,
             "prediction": model.prediction,

@@ -87,6 +87,8 @@ def _switched(
         config = _based(config, clip, switches.base)
     if not config.start or not switches.intra:  # the intra prior is nothing without training
         config = changed(config, prior=changed(config.prior, intra=(0, 0)))
+    units = starting_points.scale_units(config.start) if switches.scale_network else 0
+    config = changed(config, prior=changed(config.prior, scale_units=units))
     if not (switches.directions and any(config.prior.intra)):
         config = changed(config, prior=changed(config.prior, directions=False))
     if not config.start or not switches.post_filter:

@@ -23,6 +23,7 @@ class Switches:
         context: False is a prior that does not read earlier channel groups.
         grid_context: The prior reads the integers of the field's grid.
         intra: False codes low-pass frames as details are, without prediction from neighbours.
+        scale_network: False is a prior whose scales are sums of log-magnitudes alone.
         directions: False predicts no block of a low-pass frame in a coded direction.
         motion: False is a lifting without motion compensation.
         prediction: False codes low-pass frames without motion from the packet before.
@@ -43,6 +44,7 @@ class Switches:
     context: bool = True
     grid_context: bool = False
     intra: bool = True
+    scale_network: bool = True
     directions: bool = True
     motion: bool = True
     prediction: bool = True

@@ -26,7 +26,6 @@ from innvc.bitstream.weights import Axes, CodedTensor
 from innvc.config import PriorConfig
 from innvc.decoder import SegmentDecoder
 from innvc.encoder import SegmentEncoder
-from innvc.model import starting_points
 from innvc.model.model import InnvcModel, SampleLayout, kind_of
 from innvc.model.parameter_layout import block_counts, matrix_of
 
@@ -288,7 +287,7 @@ def read_level(coder, shape, coarser):
     return value
 
 
-TRAINED = PriorConfig(reach=6, halves=12, intra=(512, 192))
+TRAINED = PriorConfig(reach=6, halves=12, intra=(512, 192), scale_units=8)
 MATRICES = {
     f"prior.{name}"
     for name in ("spectral", "surround", "predict_mean", "reach", "half_scale", "half_mean")
@@ -332,15 +331,34 @@ def neighbours(values):
 class Prior:
     """Section 12."""
 
-    def __init__(self, parameters, groups, step_base, reach=0, halves=0):
+    def __init__(self, parameters, groups, layers, step_base, reach=0, halves=0):
         for name, value in parameters.items():
             integers = np.floor(1024 * value.astype(np.float64) + 0.5)
             setattr(self, name, np.array(integers.astype(np.int64), dtype=object))
         self.groups, self.step_base = groups, step_base
         self.first = {"reach": sum(groups[:reach]), "halves": sum(groups[:halves])}
         self.group_of = [g for g, n in enumerate(groups) for _ in range(n)]
+        self.layer_of = [k for k, n in enumerate(layers) for _ in range(n)]
 
-    def __call__(self, d, level, frame, parent, sibling, size, elements=()):
+    def units(self, g, level, frame, parent, sibling, low, size):
+        """Those of group g [units, positions]."""
+        count = self.scale_enter.shape[0] // len(self.groups)
+        own = sum(self.groups[:g])
+        others = sum(
+            n for n, k in zip(self.groups, self.layer_of, strict=True) if k <= self.layer_of[g]
+        )
+        mine = slice(g * count, (g + 1) * count)
+        sums = np.repeat(self.scale_bias[level, mine, None], size[0] * size[1], 1)
+        for k, (planes, seen) in enumerate(
+            [(frame, own), (parent, others), (sibling, others), (low, others)]
+        ):
+            if planes is not None and seen:
+                for n, name in enumerate(("own", "around")):
+                    logs = np.array([getattr(p, name).ravel() for p in planes[:seen]], object)
+                    sums += self.scale_enter[mine, 2 * k + n, :seen] @ logs
+        return np.minimum(np.maximum(sums, 0) // 16, 32767)
+
+    def __call__(self, d, level, frame, parent, sibling, size, elements=(), units=None):
         p, g = self, self.group_of[d]
         c = slice(0, sum(self.groups[:g]))
         s = p.base[d] + p.base_level[level] + p.base_detail[level, d]
@@ -368,6 +386,8 @@ class Prior:
                 total = np.sum([abs(v) for v in four], 0)
                 s += odd * p.half_scale[d, i] * np.vectorize(lambda n: log(int(n) // 4))(total)
                 m += odd * sum(p.half_mean[a, d, i] * v for a, v in enumerate(four))
+        if units is not None:
+            s += (p.scale_leave[d, : len(units)] @ units // 64).reshape(size)
         index = np.clip(s // 1024, 0, 63)
         return index, np.clip((m + 512) // 1024, -LIMIT, LIMIT)
 
@@ -669,7 +689,7 @@ def decode_packet(
                 c[level + 1] + (j - c[level] + (c[level] == 3)) // 2, c[level] - 1
             )
             parent = frames[inner or 0]
-        frame, group = [], 0
+        frame, group, units = [], 0, None
         coders = [RangeDecoder(packet.layer_slice(j, k)) for k in range(len(layers))]
         upper = np.zeros(size, int) if level == 0 else skips[inner or 0]
         side = skips[j - 1] if level and j > c[level] else np.zeros(size, int)
@@ -685,13 +705,17 @@ def decode_packet(
                 odd = np.indices(size).sum(0) % 2 == 1
                 two = channels.stop <= prior.first["halves"]
                 values = np.zeros((len(channels), *size), dtype=object)
+                at = 4 if predicted else min(level, 4)
+                if hasattr(prior, "scale_enter"):
+                    first = frames[0] if frames else None
+                    here = prior.units(g, at, frame, parent, sibling, first, size)
+                    units = here if units is None else np.concatenate([units, here])
                 for places in [~odd, odd] if two else [odd | True]:
                     seen = (
                         frame + [Plane(v) for v in values] if (places & ~odd).sum() == 0 else frame
                     )
                     given = [
-                        prior(d, 4 if predicted else min(level, 4), seen, parent, sibling, size)
-                        for d in channels
+                        prior(d, at, seen, parent, sibling, size, units=units) for d in channels
                     ]
                     for i, (_, mean) in enumerate(given):
                         values[i, places] = mean[places]
@@ -754,6 +778,14 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
             chosen = np.ones(values[tensor].shape, bool)
             if tensor.endswith("within"):
                 chosen &= np.less.outer(of_half, of_half).T
+            if tensor.startswith("prior.scale"):
+                layer = np.repeat(np.arange(len(header.model.layers)), header.model.layers)
+                unit = np.repeat(np.arange(len(groups)), header.model.prior.scale_units)
+                if tensor.endswith("enter"):
+                    chosen[:, :2] &= (of < unit[:, None])[:, None]
+                    chosen[:, 2:] &= (layer[of] <= layer[unit][:, None])[:, None]
+                if tensor.endswith("leave"):
+                    chosen &= unit <= of[:, None]
             if tensor in MATRICES:
                 rows, columns = chosen.shape[-2:]
                 limit = of[:rows, None] + ("half" in tensor)
@@ -769,7 +801,7 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
 
     prior = Prior(
         {n.removeprefix("prior."): v for n, v in values.items() if n.startswith("prior.")},
-        *(groups, header.step_base + 5 * header.model.dependent),
+        *(groups, header.model.layers, header.step_base + 5 * header.model.dependent),
         *(header.model.prior.reach, header.model.prior.halves),
     )
     of_intra = {n.removeprefix("intra."): v for n, v in values.items() if n.startswith("intra.")}
@@ -914,9 +946,10 @@ def test_starting_point_of_another_layout(family, shift):
     from innvc.config import ModelConfig
     from innvc.presets import analytic_groups
 
-    point = starting_points.STARTING_POINTS[starting_points.NEWEST]
-    archive = files("innvc.model").joinpath(point.file)
-    arrays = {k: v / 1024 for k, v in np.load(io.BytesIO(archive.read_bytes())).items()}
+    arrays = {}
+    for file in ("start5.npz", "start6.npz"):
+        archive = np.load(io.BytesIO(files("innvc.model").joinpath(file).read_bytes()))
+        arrays |= {k: v / 1024 for k, v in archive.items()}
     arrays = {k: v for k, v in arrays.items() if not k.startswith("filter.")}
     order = dct_channels("yuv", 1)
     trained = {c: i for i, c in enumerate(order)}
@@ -926,9 +959,7 @@ def test_starting_point_of_another_layout(family, shift):
     known = np.array([a == b for a, b in zip(channels, clamped, strict=True)])
     layout = SampleLayout(family, shift, shift)
     groups = analytic_groups(layout, 2, 4)
-    config = ModelConfig(
-        groups=groups, layers=(len(groups),), prior=TRAINED, start=starting_points.NEWEST
-    )
+    config = ModelConfig(groups=groups, layers=(len(groups),), prior=TRAINED, start=6)
     model = dict(InnvcModel(config, layout, 0).named_parameters())
     assert len(arrays) > 5
     half, half_order = dct_channels(family, shift, 8), dct_channels("yuv", 1, 8)
@@ -944,6 +975,16 @@ def test_starting_point_of_another_layout(family, shift):
                     expected = (expected.T * same).T
             if array.shape[-1] == 96 and array.ndim > 1:
                 expected = expected[..., rows] * same
+        elif name.startswith("prior.scale"):
+            keys = sorted({sum(c) for c in channels})
+            axis = 0 if name.endswith("enter") else 1
+            units = np.split(array, 31, axis)
+            units = [units[k] if k < 31 else 0 * units[0] for k in keys]
+            expected = np.concatenate(units, axis)
+            if name.endswith("enter"):
+                expected = expected[..., t] * known
+            if name.endswith("leave"):
+                expected = expected[t]
         elif name != "prior.base_level":
             last = [sum(c) for c in order[:-1]] + [99]  # the group of each, and all
             a = sum(sum(c) <= last[array.shape[-1] - 1] for c in channels)

@@ -49,7 +49,9 @@ def test_a_second_prior_reads_the_same_grid():
     for name in ("grid_scale", "grid_mean"):
         parameter = getattr(model.prior, name)
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    second = Prior({n: p.numpy() for n, p in model.prior.named_parameters()}, groups, 16)
+    second = Prior(
+        {n: p.numpy() for n, p in model.prior.named_parameters()}, groups, config.layers, 16
+    )
     size, frames, start, group = (5, 7), 21, 5, 7
     exact = model.prior.double()
     empty = exact.context(torch.zeros(1, sum(groups), *size, dtype=torch.float64))
@@ -68,7 +70,7 @@ def test_a_second_prior_reads_the_same_grid():
         assert np.array_equal(context[0].numpy(), np.array(expected).astype(float))
         rows = slice(0, groups[0])
         scale, mean = exact(
-            exact.weights(), rows, torch.tensor([level]), empty, empty, empty, context
+            exact.weights(), rows, torch.tensor([level]), empty, empty, empty, empty, context
         )
         for d in range(groups[0]):
             theirs = second(d, level, [], None, None, size, expected)

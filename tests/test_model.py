@@ -296,7 +296,9 @@ def test_even_groups(channels, count):
 def prior_of(config: PriorConfig) -> LatentPrior:
     """A prior of 24 channels with every weight moved by a few steps."""
     bases, frequencies = start.dct_bases(start.packed_geometry("yuv", 1, 1, 2), 2)
-    prior = LatentPrior(config, start.dct_groups(frequencies), frequencies, -20)
+    groups = start.dct_groups(frequencies)
+    layers = 2, len(groups) - 2
+    prior = LatentPrior(config, groups, frequencies, -20, layers=layers)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -321,6 +323,7 @@ PRIORS = [
     PriorConfig(hidden=2),
     PriorConfig(reach=3, halves=4),
     PriorConfig(temporal=False, reach=99, halves=99),
+    PriorConfig(halves=4, scale_units=3),
 ]
 LEVEL = torch.tensor([0, 4, 2])
 
@@ -338,10 +341,10 @@ def evaluate(prior: LatentPrior, rows: slice, *contexts: Context) -> tuple[Tenso
 @pytest.mark.parametrize("config", PRIORS)
 def test_prior_is_the_same_in_float32_and_float64(config):
     prior = prior_of(config)
-    contexts = [prior.context(values(seed).float()) for seed in range(3)]
+    contexts = [prior.context(values(seed).float()) for seed in range(4)]
     single = evaluate(prior, slice(0, 24), *contexts)
     prior = prior.double()
-    contexts = [prior.context(values(seed)) for seed in range(3)]
+    contexts = [prior.context(values(seed)) for seed in range(4)]
     double = evaluate(prior, slice(0, 24), *contexts)
     for a, b in zip(single, double, strict=True):
         assert torch.equal(a.double(), b)
@@ -353,8 +356,8 @@ def test_prior_is_the_same_in_float32_and_float64(config):
 def test_prior_sees_earlier_groups_only(config):
     """Each group as the decoder evaluates it, against the fit's evaluation of all at once."""
     prior = prior_of(config).double()
-    contexts = [prior.context(values(seed)) for seed in range(3)]
-    others = [prior.context(values(seed)) for seed in range(10, 13)]
+    contexts = [prior.context(values(seed)) for seed in range(4)]
+    others = [prior.context(values(seed)) for seed in range(10, 14)]
     scale, mean = evaluate(prior, slice(0, 24), *contexts)
     second = second_half(5, 4)
     for rows in groups_of(prior):
@@ -363,7 +366,9 @@ def test_prior_sees_earlier_groups_only(config):
         for places in (~second, second) if two else (torch.ones_like(second),):
             mixed = []
             for number, (context, other) in enumerate(zip(contexts, others, strict=True)):
-                known = rows.stop if number else rows.start  # of parent and sibling, of current
+                known = rows.stop if number else rows.start  # of others, of current
+                if number and config.scale_units:  # their layer
+                    known = sum(prior.groups[:2]) if rows.stop <= sum(prior.groups[:2]) else 24
                 parts = []
                 for field in ("value", "own", "around"):
                     part = getattr(other, field).clone()

@@ -63,15 +63,17 @@ def test_the_trained_start_is_unchanged_on_its_own_layout():
 
     newest = starting_points.NEWEST
     values, *trained = starting_points.load(newest)
-    taken = starting_points.values_for(newest, *trained)
+    taken = starting_points.values_for(newest, *trained, True)
     assert taken.keys() == {n for n in values if not n.startswith("filter.")}
     for name, value in taken.items():
         assert (value == values[name]).all()
     full = starting_points.values_for(
-        newest, *(analytic_transform("yuv", 0, 0, 2, stages)[1] for stages in (4, 3))
+        newest, *(analytic_transform("yuv", 0, 0, 2, stages)[1] for stages in (4, 3)), True
     )
     assert full["prior.base_slope"].shape[-1] == 768 and full["prior.spectral"].any()
     assert full["intra.linear"].shape == (192, 4, 192) and full["intra.linear"].any()
+    units = 33 * starting_points.scale_units(newest)
+    assert full["prior.scale_leave"].shape == (768, units) and full["prior.scale_leave"].any()
 
 
 @pytest.mark.parametrize(

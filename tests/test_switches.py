@@ -34,17 +34,19 @@ def street(tmp_path_factory):
 @pytest.mark.parametrize(
     "switches, facts",
     [
-        ([], {"field": True, "field_role": "modulation", "base": "dct", "start": 5}),
+        ([], {"field": True, "field_role": "modulation", "base": "dct", "start": 6}),
         (["--no-mask"], {"field": True, "field_role": "modulation"}),
         (["--no-modulation"], {"field": False}),
         (["--residual"], {"field": True, "field_role": "residual"}),
         (["--base", "identity"], {"base": "identity", "start": 0, "groups": 20}),
         (["--no-coupling", "--no-context"], {"coupling": [], "start": 0}),
-        (["--no-intra"], {"start": 5, "post_filter": True, "intra_prior": False}),
+        (["--no-intra"], {"start": 6, "post_filter": True, "intra_prior": False}),
+        (["--no-scale-network"], {"start": 6, "scale_network": False}),
+        (["--start", "5"], {"start": 5, "scale_network": False}),
         (["--no-directions"], {"intra_prior": True, "directions": False}),
-        (["--no-filter"], {"start": 5, "post_filter": False, "temporal_filter": True}),
+        (["--no-filter"], {"start": 6, "post_filter": False, "temporal_filter": True}),
         (["--no-temporal-filter"], {"post_filter": True, "temporal_filter": False}),
-        (["--no-dependent"], {"start": 5, "dependent_quantisation": False}),
+        (["--no-dependent"], {"start": 6, "dependent_quantisation": False}),
     ],
 )
 def test_each_switch_encodes_decodes_and_verifies(street, tmp_path, call, switches, facts):
@@ -54,7 +56,7 @@ def test_each_switch_encodes_decodes_and_verifies(street, tmp_path, call, switch
     assert code == 0, err
     result = json.loads(out)
     assert result["steps"] == 3 and result["steps_per_second"] > 0
-    code, out, err = call("decode", file, "-o", decoded, "--json", "--quiet")
+    code, out, err = call("decode", file, "-o", decoded, "--exact", "--json", "--quiet")
     assert code == 0, err
     told = json.loads(out)
     assert told["frames_per_second"] == pytest.approx(4 / told["seconds"])
@@ -83,7 +85,7 @@ def test_the_switches_change_the_configuration():
         assert not make("slow", clip, switches)[0].post_filter
     brought, learnt = make("fast", clip, Switches(residual=True))
     assert brought.field == config.field and "field" in learnt.learn
-    assert config.start == 5 and make("slow", clip, Switches(start=0))[0].start == 0
+    assert config.start == 6 and make("slow", clip, Switches(start=0))[0].start == 0
     paper = make("paper", clip, Switches(base="dct"))[0]
     assert paper.base == "dct" and sum(paper.groups) == 256
     assert make("paper", clip, Switches(base="identity")) == make("paper", clip)

@@ -45,6 +45,9 @@ RATES = {
     "spectral": 1e-3,
     "surround": 1e-3,
     "half_scale": 1e-3,
+    "scale_enter": 3e-4,
+    "scale_bias": 3e-2,
+    "scale_leave": 3e-4,
     "predict_mean": 3e-3,
     "reach": 3e-3,
     "half_mean": 3e-3,
@@ -173,10 +176,11 @@ def main() -> None:
     config, _ = make("instant", Clip(LAYOUT, 16, 16, 1), Switches(dependent=False))
     model = InnvcModel(config, LAYOUT, 0)
     prior = model.prior
-    if arguments.start:
-        values = np.load(arguments.start)
-        with torch.no_grad():
-            for name, parameter in prior.named_parameters():
+    with torch.no_grad():
+        prior.scale_enter.normal_(0, prior.scale_enter[0].numel() ** -0.5)
+        values = np.load(arguments.start) if arguments.start else {}
+        for name, parameter in prior.named_parameters():
+            if f"prior.{name}" in values:  # earlier results have no scale network
                 parameter.copy_(torch.from_numpy(values[f"prior.{name}"]) * 2.0**-WEIGHT_BITS)
     first = [part for _, parts in samples.loaded.values() for part in parts]
     magnitude = torch.stack([p.float().abs().mean((0, 2, 3)) for p in first]).mean(0)

@@ -53,6 +53,7 @@ def memory_bytes(model: ModelConfig, packed: int, width: int, height: int, frame
         channels, prior = sum(model.groups), model.prior
         units = prior.hidden * len(model.groups)
         total += positions * (16 * units + (80 * channels if units else 0))
+        total += positions * 16 * prior.scale_units * len(model.groups)
         total += positions * 32 * sum(model.groups[: prior.reach] + model.groups[: prior.halves])
         total += 32 * positions * sum(prior.intra)
         for stage, coupled in enumerate(model.coupling):
@@ -91,6 +92,8 @@ def _prior_parameters(model: ModelConfig) -> int:
     total += halved + 5 * halved * halved
     units = prior.hidden * len(model.groups)
     total += units * (9 * channels + 1 + 2 * channels)
+    units = prior.scale_units * len(model.groups)
+    total += units * (8 * channels + LEVELS + channels)
     values, scales = prior.intra
     if values:
         block = channels // 4

@@ -124,6 +124,7 @@ def code_packet(
             order.statistics_level(j, group, predicted),
             none if parent is None else done[parent],
             before if sibling is None else done[sibling],
+            done[0] if j else none,
             grid(j),
             uniform if j else offsets,
         )

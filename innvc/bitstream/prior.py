@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +18,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.bitstream.dependent import SymbolCoder
+from innvc.bitstream.intra_sums import limit
 from innvc.bitstream.step_offsets import steps_of
 from innvc.compiled import compiled
 from innvc.errors import UnsupportedError
-from innvc.model.contexts import VALUE_LIMIT, Context, log_table, second_half
+from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, Context, log_table, second_half
 from innvc.model.prior import HIDDEN_LIMIT, WEIGHT_BITS, LatentPrior
 from innvc.model.quantisation import SCALE_LEVELS
 
 ABSENT = -1  # place of a position without symbol
+
+
+class _Part(NamedTuple):
+    """Rows of a matrix, without the columns that are zero in all of them."""
+
+    rows: slice
+    columns: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, rows: slice) -> _Part:
+        columns = np.flatnonzero(matrix[rows].any(0))
+        return cls(rows, columns, np.ascontiguousarray(matrix[rows][:, columns]))
 
 
 class ExactPrior:
@@ -65,6 +81,20 @@ class ExactPrior:
         if self.config.halves:
             self.half_base, self.half_scale = w["half_base"], w["half_scale"]
             self.half_mean = w["half_mean"].transpose(1, 2, 0).reshape(self.halved, -1)
+        if self.config.scale_units:
+            self.unit_group = self.network.unit_group.numpy()
+            self.group_of = self.network.group_of.numpy()
+            self.unit_bias, self.by_unit = w["scale_bias"], w["scale_leave"]
+            enter = w["scale_enter"]
+            self.unit_by_log = enter[:, :2].transpose(0, 2, 1).reshape(len(enter), -1)
+            # Small sums are exact in float32, too, which is twice as fast.
+            most = LARGEST_LOG * abs(enter).sum((1, 2)) + abs(self.unit_bias).max(0)
+            enter = enter.astype(np.float32 if most.max() < 2.0**24 else np.float64)
+            counts = np.cumsum([0, *layers]) * self.config.scale_units
+            parts = [slice(a, b) for a, b in pairwise(counts.tolist())]
+            self.unit_by_other = [
+                [_Part.of(enter[:, n], part) for part in parts] for n in range(2, 8)
+            ]
         if self.config.hidden:
             self.hidden_bias = w["hidden_bias"]
             self.enter = w["hidden_weight"].reshape(len(self.hidden_bias), -1)
@@ -82,7 +112,8 @@ class FramePrior:
     Args:
         exact: The prior.
         level: Lifting level.
-        parent, sibling: Contexts of decoded subband frames, zero where there is none.
+        parent, sibling, low: Contexts of decoded subband frames, zero where there is none; the
+            last of the packet's low-pass frame.
         grid: Integers of the field's grid [1, E, H, W], if they are a context.
         offset: Of scale indexes [H, W].
         skip: Positions without symbols [H, W].
@@ -97,6 +128,7 @@ class FramePrior:
         level: int,
         parent: Context,
         sibling: Context,
+        low: Context,
         grid: Tensor | None,
         offset: np.ndarray,
         skip: np.ndarray,
@@ -127,6 +159,20 @@ class FramePrior:
         self._half_near = np.zeros((exact.halved, len(self._halves[-1])))
         units = exact.config.hidden * len(exact.network.groups)
         self._hidden = np.zeros((units, skip.size))
+        if exact.config.scale_units:
+            self._units = self._from_others(level, (parent, sibling, low), kept)
+
+    def _from_others(self, level: int, contexts: Sequence[Context], kept: np.ndarray) -> np.ndarray:
+        """Sums of the scale network's units [U, n] without this subband frame."""
+        exact = self._exact
+        sums: np.ndarray = exact.unit_bias[level][:, None].repeat(len(kept), 1)
+        logs = [log for context in contexts for log in (context.own, context.around)]
+        for parts, log in zip(exact.unit_by_other, logs, strict=True):
+            if log.any():
+                seen = _flat(log[0].numpy())[:, kept]
+                for rows, columns, weights in parts:
+                    sums[rows] += weights @ seen[columns].astype(weights.dtype)
+        return sums
 
     def context(self) -> Context:
         """What later frames read [1, C, H, W]; zero where nothing is coded yet."""
@@ -148,8 +194,20 @@ class FramePrior:
             sources = min(seen, exact.reach)
             beside = _flat(self._beside[:sources], 2)
             self._mean[rows] += exact.by_neighbour[rows, : 4 * sources] @ beside
+        if exact.config.scale_units:
+            self._add_units(rows)
         if exact.config.hidden:
             self._add_hidden(rows)
+
+    def _add_units(self, rows: slice) -> None:
+        """The scale network: its units of this group, and what those up to here say."""
+        exact, seen = self._exact, rows.start
+        units = slice(*np.searchsorted(exact.unit_group, exact.group_of[rows.start] + np.arange(2)))
+        if seen:
+            self._units[units] += exact.unit_by_log[units, : 2 * seen] @ _flat(self._logs[:seen], 2)
+        limit(self._units[units], 2.0**4, HIDDEN_LIMIT)
+        told = exact.by_unit[rows, : units.stop] @ self._units[: units.stop]
+        self._scale[rows] += np.floor(told / 2**6)
 
     def _add_hidden(self, rows: slice) -> None:
         """The masked convolution: 3x3 over earlier groups, ReLU, 1x1 over units up to here."""

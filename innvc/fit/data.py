@@ -19,7 +19,7 @@ class Batch:
     Attributes:
         subbands: [N, C, H, W] packed samples.
         level: Lifting level of each, [N].
-        parent, sibling: Index of each frame's contexts in the batch, -1 for none, [N].
+        parent, sibling, low: Index of each frame's contexts in the batch, -1 for none, [N].
         counted: False for a frame that is only a context, [N].
         half: True for a low-pass frame in half-size blocks, [N].
         statistics: Lifting level whose statistics the prior takes for each, [N].
@@ -30,6 +30,7 @@ class Batch:
     level: Tensor
     parent: Tensor
     sibling: Tensor
+    low: Tensor
     counted: Tensor
     half: Tensor
     statistics: Tensor
@@ -119,20 +120,20 @@ class SegmentData:
     def assemble(self, chosen: Sequence[int], part: tuple[int, int, int, int]) -> Batch:
         """The batch of given packets and crop."""
         top, left, rows, columns = (n * self.stride for n in part)
-        frames, parent, sibling, counted, half, statistics = [], [], [], [], [], []
-        low = -1  # batch index of the low-pass before
+        frames, parent, sibling, low, counted, half, statistics = [], [], [], [], [], [], []
+        before = -1  # batch index of the low-pass before
         window = self.window(chosen, part)
         if chosen[0] not in self.keys and chosen[0] > 0:
-            before = self.window([chosen[0] - 1], part)
-            assert before.slices is not None and window.slices is not None
+            earlier = self.window([chosen[0] - 1], part)
+            assert earlier.slices is not None and window.slices is not None
             window = Window(
-                torch.cat([before.time[:1], window.time]),
-                torch.cat([before.level[:1], window.level]),
+                torch.cat([earlier.time[:1], window.time]),
+                torch.cat([earlier.level[:1], window.level]),
                 *(self.height, self.width, *part),
-                torch.cat([before.slices[:1], window.slices]),
+                torch.cat([earlier.slices[:1], window.slices]),
             )
             frames.append(self.packets[chosen[0] - 1][:1])
-            parent, sibling, counted, low = [-1], [-1], [False], 0
+            parent, sibling, low, counted, before = [-1], [-1], [-1], [False], 0
             half.append(self.intra[chosen[0] - 1])
             statistics.append(subbands.statistics_level(0, 1, self.predicted[chosen[0] - 1]))
         for p in chosen:
@@ -141,14 +142,15 @@ class SegmentData:
             for j in range(size):
                 up, side = subbands.parent_of(j, size), subbands.sibling_of(j, size)
                 parent.append(-1 if up is None else offset + up)
+                low.append(offset if j else -1)
                 if j == 0:
-                    sibling.append(-1 if p in self.keys or self.predicted[p] else low)
+                    sibling.append(-1 if p in self.keys or self.predicted[p] else before)
                 else:
                     sibling.append(-1 if side is None else offset + side)
                 counted.append(True)
                 half.append(self.intra[p] and j == 0)
                 statistics.append(subbands.statistics_level(j, size, self.predicted[p]))
-            low = offset
+            before = offset
             frames.append(self.packets[p])
         cropped = [f[:, :, top : top + rows, left : left + columns] for f in frames]
         device = self.packets[0].device
@@ -157,6 +159,7 @@ class SegmentData:
             window.level,
             torch.tensor(parent, device=device),
             torch.tensor(sibling, device=device),
+            torch.tensor(low, device=device),
             torch.tensor(counted, device=device),
             torch.tensor(half, device=device),
             torch.tensor(statistics, device=device),

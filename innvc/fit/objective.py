@@ -194,8 +194,8 @@ def predict(
         return Context(*(torch.cat([part, zero])[index] for part in parts))
 
     every = slice(0, value.shape[1])
-    parent, sibling = taken(batch.parent), taken(batch.sibling)
-    contexts = context, parent, sibling, grid
+    others = taken(batch.parent), taken(batch.sibling), taken(batch.low)
+    contexts = context, *others, grid
     scale, mean = prior(prior.weights(), every, batch.statistics, *contexts)
     if intra is None or not len(half):
         return scale, mean

@@ -221,6 +221,11 @@ def _prior(config: PriorConfig, groups: Sequence[int], positions: int) -> Counts
         halved = sum(groups[: config.halves])
         yield "prior", 5 * halved**2 + halved, 5 * halved**2 * (positions // 2)
         yield from (_side(1, halved), _side(halved, halved), _side(4 * halved, halved))
+    if config.scale_units:
+        units = config.scale_units * len(groups)
+        weights = 9 * channels * units
+        yield "prior", weights + LEVELS * units, weights * positions
+        yield from (_side(8 * units, channels), _side(LEVELS, units), _side(channels, units))
     if config.hidden:
         hidden = config.hidden * len(groups)
         weights = 9 * channels * hidden + hidden * 2 * channels

@@ -147,7 +147,9 @@ class InnvcModel(nn.Module):
         grid = [len(level) for level in self.field.grid] if self.field is not None else []
         self.dependent_step = DEPENDENT_STEP if config.dependent else 0
         of_latent = step_base + self.dependent_step
-        self.prior = LatentPrior(config.prior, config.groups, frequencies, of_latent, sum(grid))
+        self.prior = LatentPrior(
+            config.prior, config.groups, frequencies, of_latent, sum(grid), config.layers
+        )
         self.intra = None
         if blocks is not None and half is not None:
             self.intra = IntraPrior(blocks, half, config.prior.intra, step_base)
@@ -167,7 +169,8 @@ class InnvcModel(nn.Module):
         parameters = dict(self.named_parameters())
         values = {}
         if frequencies is not None and self.config.stages == 4 and self.config.packing == 2:
-            values = starting_points.values_for(number, frequencies, half)
+            scales = self.config.prior.scale_units > 0
+            values = starting_points.values_for(number, frequencies, half, scales)
         fits = values.keys() <= parameters.keys() and all(
             value.shape == parameters[name].shape for name, value in values.items()
         )

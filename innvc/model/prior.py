@@ -13,6 +13,9 @@ subband frames decoded before: the parent (coarser level) and the sibling (same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,10 +52,13 @@ class LatentPrior(nn.Module):
         step_base: log2 of the quantisation step in 1/16 octave: how large symbols are without any
             context.
         grid_channels: Of all levels of the field's grid.
+        layers: Groups of each layer: the scale network sees no later layer of other subband frames.
     """
 
     logarithms: Tensor
     group_of: Tensor
+    unit_group: Tensor
+    unit_sees: Tensor
 
     def __init__(
         self,
@@ -61,6 +67,7 @@ class LatentPrior(nn.Module):
         frequencies: Frequencies | None,
         step_base: int,
         grid_channels: int = 0,
+        layers: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -69,6 +76,10 @@ class LatentPrior(nn.Module):
         channels = sum(groups)
         group_of = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(groups))
         self.register_buffer("group_of", group_of, persistent=False)
+        units = torch.arange(len(groups)).repeat_interleave(config.scale_units)
+        ends = np.repeat(np.cumsum(layers or [len(groups)]), layers or [len(groups)])
+        self.register_buffer("unit_group", units, persistent=False)
+        self.register_buffer("unit_sees", torch.from_numpy(ends)[units], persistent=False)
         self.register_buffer("logarithms", log_table(), persistent=False)
         self.base = nn.Parameter(torch.full((channels,), 12.0))
         self.base_level = nn.Parameter(torch.zeros(LEVELS))
@@ -95,6 +106,11 @@ class LatentPrior(nn.Module):
             self.half_base = nn.Parameter(torch.zeros(halved))
             self.half_scale = nn.Parameter(torch.zeros(halved, halved))
             self.half_mean = nn.Parameter(torch.zeros(4, halved, halved))
+        if config.scale_units:
+            # own and surround of this subband frame, of the parent, the sibling and the low-pass
+            self.scale_enter = nn.Parameter(torch.zeros(len(units), 8, channels))
+            self.scale_bias = nn.Parameter(torch.zeros(LEVELS, len(units)))
+            self.scale_leave = nn.Parameter(torch.zeros(channels, len(units)))
         if config.hidden:
             hidden = config.hidden * len(groups)
             limit = fan_in_limit(9 * channels, WEIGHT_BITS)
@@ -120,6 +136,11 @@ class LatentPrior(nn.Module):
             halved = len(self.half_base)
             masks["half_scale"] = (column <= row)[:halved, :halved]
             masks["half_mean"] = masks["half_scale"].expand_as(self.half_mean)
+        if self.config.scale_units:
+            own = self.group_of < self.unit_group[:, None]
+            others = self.group_of < self.unit_sees[:, None]
+            masks["scale_enter"] = torch.stack(2 * [own] + 6 * [others], 1)
+            masks["scale_leave"] = self.unit_group <= self.group_of[:, None]
         return masks
 
     def weights(self) -> dict[str, Tensor]:
@@ -147,6 +168,7 @@ class LatentPrior(nn.Module):
         current: Context,
         parent: Context,
         sibling: Context,
+        low: Context,
         grid: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Scale indexes and means of the channels `rows`.
@@ -157,7 +179,8 @@ class LatentPrior(nn.Module):
             level: Lifting level of each subband frame, [N].
             current: Context of the earlier groups; channels from rows.start on are not read
                 unless rows is all channels.
-            parent, sibling: Contexts of decoded subband frames, zero where there is none.
+            parent, sibling, low: Contexts of decoded subband frames, zero where there is none; the
+                last of the packet's low-pass frame.
             grid: Integers of the field's grid [N, E, H, W], if they are a context.
 
         Returns:
@@ -166,6 +189,9 @@ class LatentPrior(nn.Module):
         scale, mean = self.outside(weights, rows, level, parent, sibling, grid)
         more_scale, more_mean = self.inside(weights, rows, current)
         scale, mean = scale + more_scale, mean + more_mean
+        if self.config.scale_units:
+            contexts = current, parent, sibling, low
+            scale = scale + self._by_units(weights, rows, level, contexts)
         if self.config.halves:
             scale, mean = self.second_half(weights, rows, current.value, scale, mean)
         return self.indexes(scale, mean)
@@ -224,6 +250,23 @@ class LatentPrior(nn.Module):
             more_scale, more_mean = self._hidden(weights, rows, seen, current.value)
             scale, mean = scale + more_scale, mean + more_mean
         return scale, mean
+
+    def _by_units(
+        self,
+        weights: dict[str, Tensor],
+        rows: slice,
+        level: Tensor,
+        contexts: Sequence[Context],
+    ) -> Tensor:
+        """What the scale network adds to scales, in 2^-10 of theirs."""
+        units = slice(0, int((self.unit_group <= self.group_of[rows][-1]).sum()))
+        logs = torch.stack([log for c in contexts for log in (c.own, c.around)], 1)
+        sums = weights["scale_enter"][units].flatten(1) @ logs.flatten(1, 2).flatten(2)
+        sums = sums + weights["scale_bias"][level][:, units, None]
+        hidden = floor_ste(F.relu(sums) / 2**4).clamp(max=HIDDEN_LIMIT)
+        sums = floor_ste(weights["scale_leave"][rows, units] @ hidden / 2**6)
+        found: Tensor = sums.unflatten(2, contexts[0].value.shape[2:])
+        return found
 
     @staticmethod
     def indexes(scale: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,6 +343,10 @@ class LatentPrior(nn.Module):
             scale = scale + logs * w["temporal"].sum(1).amax(0)
             mean = mean + VALUE_LIMIT * w["temporal_mean"].sum(1).amax(0)
         worst = torch.stack([scale, mean])
+        if self.config.scale_units:
+            entering = w["scale_bias"].amax(0) + logs * w["scale_enter"].sum((1, 2))
+            leaving = HIDDEN_LIMIT * w["scale_leave"].sum(1)
+            scale = scale + torch.maximum(leaving, entering.max())
         if self.config.hidden:
             first = VALUE_LIMIT * w["hidden_weight"].flatten(1).sum(1) + w["hidden_bias"]
             worst = worst + HIDDEN_LIMIT * w["output_weight"].sum(1).view(2, -1)

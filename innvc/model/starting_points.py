@@ -22,11 +22,17 @@ UNIT = 2.0**-10
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """One data file: the plane layout it was trained on, and its checksum."""
+    """One data file: the plane layout it was trained on, and its checksum.
+
+    Attributes:
+        layout: Family and chroma shifts; 4 stages, packing 2, base dct.
+        earlier: Id of the starting point that tensors are taken from that the file lacks.
+    """
 
     file: str
-    layout: tuple[str, int, int]  # family and chroma shifts; 4 stages, packing 2, base dct
+    layout: tuple[str, int, int]
     sha256: str
+    earlier: int | None = None
 
 
 STARTING_POINTS = {
@@ -34,6 +40,12 @@ STARTING_POINTS = {
         "start5.npz",
         ("yuv", 1, 1),
         "d1cce4b72277813d60e51a2dbbe859539358381553af04a5b0d0dc616f909bf1",
+    ),
+    6: StartingPoint(
+        "start6.npz",
+        ("yuv", 1, 1),
+        "c3214e255ee6a94ecbe6055127057c6990eb205480c2359061bc58cd45655297",
+        earlier=5,
     ),
 }
 NEWEST = max(STARTING_POINTS)
@@ -56,6 +68,8 @@ _UNITS = tuple(
     f"intra.{name}"
     for name in ("middle", "leave", "absent", "scale_bias", "scale_leave", "scale_hidden")
 )
+# Of the latent prior's scale network.
+_SCALES = (_ENTER, _BIAS, _LEAVE) = "prior.scale_enter", "prior.scale_bias", "prior.scale_leave"
 _SHARED = ("prior.base_level", "intra.middle", "intra.scale_bias")  # not of channels
 
 
@@ -76,8 +90,9 @@ def load(number: int) -> tuple[dict[str, np.ndarray], Frequencies, Frequencies]:
     data = files("innvc.model").joinpath(point.file).read_bytes()
     if hashlib.sha256(data).hexdigest() != point.sha256:
         raise InnvcError(f"The installed file {point.file} is damaged.", "Install innvc again.")
+    values = load(point.earlier)[0] if point.earlier else {}
     with np.load(io.BytesIO(data)) as arrays:
-        values = {n: _values(arrays[n]) for n in arrays.files}
+        values = values | {n: _values(arrays[n]) for n in arrays.files}
     whole, half = (analytic_transform(*point.layout, 2, stages)[1] for stages in (4, 3))
     return values, whole, half
 
@@ -88,12 +103,15 @@ def _values(stored: np.ndarray) -> np.ndarray:
     return stored.astype(np.float32) * unit
 
 
-def values_for(number: int, target: Frequencies, half: Frequencies | None) -> dict[str, np.ndarray]:
+def values_for(
+    number: int, target: Frequencies, half: Frequencies | None, scales: bool
+) -> dict[str, np.ndarray]:
     """A starting point's values for the channels of any plane layout.
 
     Args:
         target: Of the latent's channels.
         half: Of the channels of half-size blocks; None where there is no intra prior.
+        scales: Whether there is a scale network.
 
     A channel takes the values of the channel of its plane and frequency. The same frequency means
     the same wave in the picture in every chroma format, and steps grow as coefficients do. Where
@@ -104,8 +122,10 @@ def values_for(number: int, target: Frequencies, half: Frequencies | None) -> di
         UnsupportedError: this version does not have the starting point.
     """
     values, trained, trained_half = load(number)
-    prior = {n: v for n, v in values.items() if n.startswith("prior.")}
+    prior = {n: v for n, v in values.items() if n.startswith("prior.") and n not in _SCALES}
     taken = _prior_values(prior, trained, target)
+    if scales and _ENTER in values:
+        taken |= _scale_values(values, trained, target)
     if half is not None:
         source, exact = _sources(trained_half, half)
         for name, value in values.items():
@@ -124,6 +144,15 @@ def values_for(number: int, target: Frequencies, half: Frequencies | None) -> di
                     value = value * exact
             taken[name] = value
     return taken
+
+
+def scale_units(number: int) -> int:
+    """Units for each channel group of a starting point's scale network; 0 is none."""
+    if not number:
+        return 0
+    values, trained, _ = load(number)
+    units = values[_BIAS].shape[1] if _BIAS in values else 0
+    return units // len(np.unique(group_keys(trained)))
 
 
 def post_filter(number: int) -> dict[str, np.ndarray]:
@@ -180,4 +209,24 @@ def _prior_values(
             rows = first(value.shape[-2])
             value = value[..., source[rows], :] * exact[columns]
         taken[name] = value
+    return taken
+
+
+def _scale_values(
+    values: dict[str, np.ndarray], trained: Frequencies, target: Frequencies
+) -> dict[str, np.ndarray]:
+    """Of the scale network: a group's units are those of the same group, or zero."""
+    source, exact = _sources(trained, target)
+    groups, trained_groups = (np.unique(group_keys(f)) for f in (target, trained))
+    same = np.minimum(np.searchsorted(trained_groups, groups), len(trained_groups) - 1)
+    known = trained_groups[same] == groups
+
+    def of_units(name: str) -> np.ndarray:
+        parts = np.split(values[name], len(trained_groups), 0 if name == _ENTER else -1)
+        parts = [parts[g] * k for g, k in zip(same, known, strict=True)]
+        return np.concatenate(parts, 0 if name == _ENTER else -1)
+
+    taken = {name: of_units(name) for name in _SCALES}
+    taken[_ENTER] = taken[_ENTER][..., source] * exact
+    taken[_LEAVE] = taken[_LEAVE][source]
     return taken

@@ -44,9 +44,10 @@ PLACES = {
     "halves": ((18, 8, 4), 1 << 20),
     "intra values": ((18, 8, 5, 0), 1 << 20),
     "intra scales": ((18, 8, 5, 1), 1 << 20),
+    "scale units": ((18, 8, 9), 1 << 20),
     "start": ((18, 9), 65535),
 }
-VALID_ZEROS = {"local channels", "hidden", "reach", "halves"}
+VALID_ZEROS = {"local channels", "hidden", "reach", "halves", "scale units"}
 
 # Linux lets ru_maxrss begin at that of the process that started this one; VmHWM begins anew.
 PEAK = """

@@ -121,6 +121,7 @@ def test_vectors_cover_what_they_should():
     for switch in ("energy", "temporal", "grid", "directions", "skip"):
         assert any(getattr(model.prior, switch) for model in models)
     assert {any(model.prior.intra) for model in models} == {True, False}
+    assert {model.prior.scale_units > 0 for model in models} == {True, False}
     assert any(b"strm" in path.read_bytes() for path in FILES)
 
 

@@ -31,6 +31,7 @@ PARTS = {
     "fast": {"preset": "fast", "steps": 4},
     "no-context": {"context": False},
     "no-intra": {"intra": False},
+    "no-scale-network": {"scale_network": False},
     "no-directions": {"directions": False},
     "no-motion": {"motion": False},
     "no-prediction": {"prediction": False},
@@ -39,6 +40,7 @@ PARTS = {
     "no-filter": {"post_filter": False},
     "no-temporal-filter": {"temporal_filter": False},
     "start-0": {"start": 0},
+    "start-5": {"start": 5},
 }
 
 
