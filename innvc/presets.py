@@ -170,12 +170,21 @@ def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     return _transform(clip), fit
 
 
+# The latent prior without its scale network, which is large and trained on many clips.
+_PRIOR = tuple(
+    f"prior.{name}"
+    for name in (
+        "base", "spectral", "surround", "predict_mean", "temporal", "grid", "reach", "half",
+    )
+)  # fmt: skip
+
+
 def _compact(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """Every part of the method in small: what a CPU fits in a minute or two, for comparisons."""
     config = _transform(clip, coupling=(4, 8, 16), field=_field(clip))
     fit = FitConfig(
         steps=150,
-        learn=("prior", "step", "backbone", "field"),
+        learn=(*_PRIOR, "step", "backbone", "field"),
         mask=(0.1, 0.4),
         crop=96,
         batch_frames=8,
@@ -190,7 +199,7 @@ def _slow(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     # The transform is good from the start: the field needs less time alone than the paper's 40 %.
     fit = FitConfig(
         steps=20_000,
-        learn=("prior", "step", "backbone", "field"),
+        learn=(*_PRIOR, "step", "backbone", "field"),
         mask=(0.05, 0.25),
         crop=256,
         learn_steps=True,
