@@ -229,6 +229,7 @@ PRIORS = [
     dict(energy=False),
     dict(stages=3),
     dict(reach=2, halves=3),
+    dict(halves=3, scale_units=2),
 ]
 
 
@@ -317,6 +318,7 @@ def test_coding_group_by_group_is_the_prior_of_the_whole_frame(options):
             contexts[j],
             none if parent is None else contexts[parent],
             contexts[sibling] if sibling is not None else none if j else before,
+            contexts[0] if j else none,
         )
         scale = (scale[0].numpy() + (0 if j else offsets)).clip(0, 63)
         assert np.array_equal(indexes[j], scale) and np.array_equal(means[j], mean[0].numpy())

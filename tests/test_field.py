@@ -206,6 +206,7 @@ def test_grid_parameters_are_of_their_own_kind():
 
 CONFIGS = {
     "bare": (model_of(None), LAYOUT),
+    "scales": (model_of(None, prior=PriorConfig(scale_units=3)), LAYOUT),
     "small": (model_of(SMALL, (4, 6, 8), PriorConfig(hidden=3)), LAYOUT),
     "plain": (model_of(PLAIN, (0, 5), PriorConfig(energy=False), stages=3), LAYOUT),
     "paper-like": (
@@ -258,7 +259,7 @@ def test_count_is_that_of_the_built_model(name):
     context = model.prior.context(y)
     with FlopCounterMode(display=False) as flops:
         everything = slice(0, y.shape[1])
-        model.prior(model.prior.weights(), everything, zero, context, context, context)
+        model.prior(model.prior.weights(), everything, zero, *4 * [context])
     if config.prior.temporal:  # element by element, which the counter does not see
         prior -= 6 * y.numel()
     assert flops.get_total_flops() == 2 * prior

@@ -170,7 +170,7 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
     [
         (0, False, 8, 96, 0.96),
         (0, True, 8, 96, 0.96),
-        (None, False, 8, 96, 0.9995),
+        (5, False, 8, 96, 0.9995),
         (None, True, 16, 224, 0.999),
     ],
 )

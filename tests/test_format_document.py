@@ -348,15 +348,15 @@ class Prior:
             n for n, k in zip(self.groups, self.layer_of, strict=True) if k <= self.layer_of[g]
         )
         mine = slice(g * count, (g + 1) * count)
-        sums = np.repeat(self.scale_bias[level, mine, None], size[0] * size[1], 1)
+        sums = np.repeat(self.scale_bias[level, mine, None].astype(np.int64), np.prod(size), 1)
         for k, (planes, seen) in enumerate(
             [(frame, own), (parent, others), (sibling, others), (low, others)]
         ):
             if planes is not None and seen:
                 for n, name in enumerate(("own", "around")):
-                    logs = np.array([getattr(p, name).ravel() for p in planes[:seen]], object)
-                    sums += self.scale_enter[mine, 2 * k + n, :seen] @ logs
-        return np.minimum(np.maximum(sums, 0) // 16, 32767)
+                    logs = np.array([getattr(p, name).ravel() for p in planes[:seen]], np.int64)
+                    sums += self.scale_enter[mine, 2 * k + n, :seen].astype(np.int64) @ logs
+        return np.minimum(np.maximum(sums, 0) // 16, 32767).astype(object)
 
     def __call__(self, d, level, frame, parent, sibling, size, elements=(), units=None):
         p, g = self, self.group_of[d]
