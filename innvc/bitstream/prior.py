@@ -18,15 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.bitstream.dependent import SymbolCoder
-from innvc.bitstream.intra_sums import limit
+from innvc.bitstream.intra_sums import LOGARITHMS, limit
+from innvc.bitstream.prior_sums import ABSENT, find_logs, look_beside, predict, settle
 from innvc.bitstream.step_offsets import steps_of
-from innvc.compiled import compiled
 from innvc.errors import UnsupportedError
-from innvc.model.contexts import LARGEST_LOG, VALUE_LIMIT, Context, log_table, second_half
+from innvc.model.contexts import LARGEST_LOG, Context, second_half
 from innvc.model.prior import HIDDEN_LIMIT, WEIGHT_BITS, LatentPrior
-from innvc.model.quantisation import SCALE_LEVELS
-
-ABSENT = -1  # place of a position without symbol
 
 
 class _Part(NamedTuple):
@@ -60,7 +57,9 @@ class ExactPrior:
         self.symbols = SymbolCoder(planes)
         self.network = prior.cpu().double()
         self.config = prior.config
-        if self.network.largest_sum() >= 2.0**53:
+        with torch.no_grad():
+            self.weights = self.network.weights()
+        if self.network.largest_sum(self.weights) >= 2.0**53:
             raise UnsupportedError("The latent prior's weights are too large to be exact.")
         ends = np.cumsum([0, *prior.groups]).tolist()
         slices = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
@@ -69,8 +68,6 @@ class ExactPrior:
         self.channels = ends[-1]
         self.halved = sum(prior.groups[: self.config.halves])
         self.reach = sum(prior.groups[: self.config.reach])
-        with torch.no_grad():
-            self.weights = self.network.weights()
         # Matrices of what is laid out channel by channel.
         w = {name: weight.numpy() for name, weight in self.weights.items()}
         if self.config.energy:
@@ -82,8 +79,6 @@ class ExactPrior:
             self.half_base, self.half_scale = w["half_base"], w["half_scale"]
             self.half_mean = w["half_mean"].transpose(1, 2, 0).reshape(self.halved, -1)
         if self.config.scale_units:
-            self.unit_group = self.network.unit_group.numpy()
-            self.group_of = self.network.group_of.numpy()
             self.unit_bias, self.by_unit = w["scale_bias"], w["scale_leave"]
             enter = w["scale_enter"]
             self.unit_by_log = enter[:, :2].transpose(0, 2, 1).reshape(len(enter), -1)
@@ -202,7 +197,8 @@ class FramePrior:
     def _add_units(self, rows: slice) -> None:
         """The scale network: its units of this group, and what those up to here say."""
         exact, seen = self._exact, rows.start
-        units = slice(*np.searchsorted(exact.unit_group, exact.group_of[rows.start] + np.arange(2)))
+        group = int(exact.network.group_of[rows.start])
+        units = slice(group * exact.config.scale_units, (group + 1) * exact.config.scale_units)
         if seen:
             self._units[units] += exact.unit_by_log[units, : 2 * seen] @ _flat(self._logs[:seen], 2)
         limit(self._units[units], 2.0**4, HIDDEN_LIMIT)
@@ -228,7 +224,7 @@ class FramePrior:
         """Adds what the second half of the positions reads of the first, of groups up to here."""
         exact, seen, second = self._exact, rows.stop, self._halves[1]
         beside, near = self._half_beside, self._half_near
-        _look_beside(self._values[rows], second, _logarithms, beside[rows], near[rows])
+        look_beside(self._values[rows], second, LOGARITHMS, beside[rows], near[rows])
         self._mean[rows, second] += exact.half_mean[rows, : 4 * seen] @ _flat(beside[:seen], 2)
         kept = self._place[second] != ABSENT
         more = exact.half_scale[rows, :seen] @ near[:seen, kept] + exact.half_base[rows, None]
@@ -236,7 +232,7 @@ class FramePrior:
 
     def predict(self, rows: slice, positions: np.ndarray) -> None:
         """Finds `scale` and `mean` at positions, where the values become the means."""
-        _predict(
+        predict(
             self._scale[rows],
             self._mean[rows],
             positions,
@@ -250,118 +246,18 @@ class FramePrior:
     def settle(self, rows: slice, positions: np.ndarray, half_steps: np.ndarray) -> None:
         """Adds half steps [channels, n] to the means at positions [n]."""
         values = _flat(self._values[rows])
-        _settle(half_steps, positions, self._step, self.mean[rows], values)
+        settle(half_steps, positions, self._step, self.mean[rows], values)
 
     def end(self, rows: slice) -> None:
         """Makes a group a context of later ones."""
         own, around, logs = self._own[rows], self._around[rows], self._logs[rows]
-        _find_logs(self._values[rows], _logarithms, self._place, own, around, logs)
+        find_logs(self._values[rows], LOGARITHMS, self._place, own, around, logs)
         if rows.stop <= self._exact.reach:
             beside = self._beside[rows]
             near = np.empty((len(beside), beside.shape[2]))
-            _look_beside(self._values[rows], self._whole[0], _logarithms, beside, near)
+            look_beside(self._values[rows], self._whole[0], LOGARITHMS, beside, near)
 
 
 def _flat(x: np.ndarray, first: int = 1) -> np.ndarray:
     """The first axes as one, and the others as one."""
     return x.reshape(math.prod(x.shape[:first]), -1)
-
-
-_logarithms = log_table().numpy().astype(np.uint8)
-
-
-@compiled
-def _predict(
-    scale_sums: np.ndarray,
-    mean_sums: np.ndarray,
-    positions: np.ndarray,
-    place: np.ndarray,
-    offset: np.ndarray,
-    scale: np.ndarray,
-    mean: np.ndarray,
-    values: np.ndarray,
-) -> None:
-    one = float(1 << WEIGHT_BITS)
-    for c in range(len(scale)):
-        for p in positions:
-            if place[p] != ABSENT:
-                index = min(max(np.floor(scale_sums[c, place[p]] / one), 0), SCALE_LEVELS - 1)
-                scale[c, p] = min(max(np.int64(index) + offset[p], 0), SCALE_LEVELS - 1)
-            expected = np.floor(mean_sums[c, p] / one + 0.5)
-            mean[c, p] = min(max(expected, -VALUE_LIMIT), VALUE_LIMIT)
-            values[c, p] = mean[c, p]
-
-
-@compiled
-def _settle(
-    half_steps: np.ndarray,
-    positions: np.ndarray,
-    step: np.ndarray,
-    mean: np.ndarray,
-    values: np.ndarray,
-) -> None:
-    for c in range(len(half_steps)):
-        for i, p in enumerate(positions):
-            size = abs(np.int64(half_steps[c, i])) * step[p] // 2  # rounded towards zero
-            value = mean[c, p] + (size if half_steps[c, i] > 0 else -size)
-            values[c, p] = min(max(value, -VALUE_LIMIT), VALUE_LIMIT)
-
-
-@compiled
-def _find_logs(
-    values: np.ndarray,
-    logarithms: np.ndarray,
-    place: np.ndarray,
-    own: np.ndarray,
-    around: np.ndarray,
-    logs: np.ndarray,
-) -> None:
-    """Log-magnitudes of values [C, H, W], and of the mean over their 8 neighbours.
-
-    Args:
-        place: Of the positions with symbols among these, else ABSENT [H W].
-        own, around: Take both [C, H, W].
-        logs: Takes both of the positions with symbols [C, 2, n].
-    """
-    channels, height, width = values.shape
-    row = np.zeros(width + 2)  # sums of magnitudes of three rows
-    for c in range(channels):
-        for i in range(height):
-            for j in range(width):
-                total = abs(values[c, i, j])
-                if i > 0:
-                    total += abs(values[c, i - 1, j])
-                if i + 1 < height:
-                    total += abs(values[c, i + 1, j])
-                row[j + 1] = total
-            for j in range(width):
-                size = abs(values[c, i, j])
-                total = row[j] + row[j + 1] + row[j + 2] - size
-                own[c, i, j] = logarithms[np.int64(size)]
-                around[c, i, j] = logarithms[np.int64(total / 8)]
-                p = place[i * width + j]
-                if p != ABSENT:
-                    logs[c, 0, p], logs[c, 1, p] = own[c, i, j], around[c, i, j]
-
-
-@compiled
-def _look_beside(
-    values: np.ndarray,
-    positions: np.ndarray,
-    logarithms: np.ndarray,
-    beside: np.ndarray,
-    near: np.ndarray,
-) -> None:
-    """What lies above, below, left and right [C, 4, n], and the logarithm of its mean size."""
-    channels, height, width = values.shape
-    for c in range(channels):
-        for n, p in enumerate(positions):
-            i, j = p // width, p % width
-            above = values[c, i - 1, j] if i > 0 else 0.0
-            below = values[c, i + 1, j] if i + 1 < height else 0.0
-            left = values[c, i, j - 1] if j > 0 else 0.0
-            right = values[c, i, j + 1] if j + 1 < width else 0.0
-            beside[c, 0, n], beside[c, 1, n] = above, below
-            beside[c, 2, n], beside[c, 3, n] = left, right
-            total = abs(above) + abs(below) + abs(left) + abs(right)
-            near[c, n] = logarithms[np.int64(total / 4)]

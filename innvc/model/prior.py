@@ -320,9 +320,9 @@ class LatentPrior(nn.Module):
         return scale, mean
 
     @torch.no_grad()
-    def largest_sum(self) -> float:
+    def largest_sum(self, weights: dict[str, Tensor]) -> float:
         """Bound on every integer that arises in `forward`; exactness needs it below 2^53."""
-        w = {name: value.abs().double() for name, value in self.weights().items()}
+        w = {name: value.abs().double() for name, value in weights.items()}
         scale = w["base"] + w["base_level"].max() + w["base_detail"].amax(0)
         scale = scale + abs(self.step_base) * w["base_slope"].amax(0)
         mean = torch.zeros_like(scale)
