@@ -12,6 +12,7 @@ import innvc as package
 from innvc.bitstream import motion as coding
 from innvc.bitstream.reader import Reader
 from innvc.errors import CorruptError
+from innvc.fit.coefficient_cost import add_costs, coefficient_cost
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.model import lifting
 from innvc.model.motion import (
@@ -151,6 +152,16 @@ def test_search_finds_a_pan_and_a_still_picture():
     part = still.motion(2, 2)
     assert len(part) == 1 and part[0].mode.shape[0] == 1
     assert not np.isin(part[0].mode, (AFTER, BOTH)).any()
+
+
+def test_costs_of_coefficients_are_the_same_cell_by_cell():
+    random = np.random.default_rng(2)
+    sizes = 10.0 ** random.uniform(-3, 5, (24, 7, 24))
+    values = (sizes * random.choice([-1, 1], sizes.shape)).astype(np.float32)
+    sums = np.ones(7)
+    add_costs(values, 3.0, sums)
+    wanted = coefficient_cost(torch.from_numpy(values).double() / 3).sum((0, 2)).numpy()
+    assert np.allclose(sums - 1, wanted, rtol=1e-9)
 
 
 @pytest.mark.parametrize("reach", [0, 3, 60, VECTOR_LIMIT])

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from innvc.compiled import compiled
+from innvc.fit.coefficient_cost import add_costs
 from innvc.model.blocks import add_sizes
 from innvc.model.motion import CELL, VECTOR_LIMIT, in_quarters
 from innvc.model.planes import Plane
@@ -22,6 +23,9 @@ PREDICTING = ((0, -1), (-1, 0), (-1, 1))
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
 AROUND = (*CROSS[:4], (1, 1), (1, -1), (-1, 1), (-1, -1))
 REACH = 12  # of the full search, in samples of a quarter of the size
+# Of both sums and of the coefficients' cost, in the last steps; there are 9/4 times as many of them
+# as are coded, for cells are blended.
+NEARBY = 0.3
 # Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
 DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0
 
@@ -30,7 +34,8 @@ class Search:
     """Finds the vectors from one picture to another, both [H, W] luma.
 
     A cell counts with the samples around that it is blended into. The measure is the mean of the
-    absolute differences' sum and that of their DCT, which is nearer to what coding them costs.
+    absolute differences' sum and that of their DCT, which is nearer to what coding them costs. The
+    last steps also count what the coefficients cost, which would lead a search from afar astray.
 
     Args:
         rate: Difference that one bit of a vector is worth.
@@ -46,6 +51,7 @@ class Search:
         self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
         self._sizes = _sizes(unit)
+        self._near = False
 
     def _begin(self, vector: np.ndarray) -> None:
         """Takes vectors as the best so far."""
@@ -69,10 +75,15 @@ class Search:
         side = errors.shape[-1]
         basis = dct(side).to(errors)
         coefficients = (basis @ errors.flatten(1)).view(-1, side) @ basis.T
-        found = errors.new_zeros(len(cells)).numpy()
-        for part in (errors, coefficients.view_as(errors)):
-            add_sizes(part.numpy(), found)
-        return found / 2
+        parts = errors.numpy(), coefficients.view_as(errors).numpy()
+        found, bits = np.zeros((2, len(cells)))
+        for part in parts:
+            add_sizes(part, found)
+        if not self._near:
+            return (found / 2).astype(np.float32)
+        add_costs(parts[1], self.rate, bits)
+        near: np.ndarray = NEARBY * (found + self.rate * bits)
+        return near.astype(np.float32)
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
@@ -137,12 +148,14 @@ class Search:
             self._count_bits()
             self._neighbours()
             self._refine(8, self.unit)
-        return self.vector
+        return self.around(self.vector)
 
     def around(self, vector: np.ndarray) -> np.ndarray:
-        """The best vectors within a sample of the given ones."""
+        """The best vectors within a sample of the given ones, or those of the cells around."""
+        self._near = True
         self._begin(vector)
         self._refine(4, 2, 1)
+        self._neighbours()
         return self.vector
 
 
@@ -172,6 +185,7 @@ class QuarterSearch(Search):
         self.beside = around[:, here[0][:, None], near[1]]
         self.upright = around[:, near[0][:, None], here[1]]
         super().__init__(target, reference, plane, rate, unit)
+        self._near = True
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
@@ -188,6 +202,9 @@ class QuarterSearch(Search):
         self._try(self.beside)
         self._try(self.upright)
         self._refine(8, 4, 2, 1)
+        self._count_bits()
+        self._neighbours()
+        self._refine(self.unit)
         saved = (whole - self._cost).reshape(self.rows, self.columns)
         divided = in_quarters(_sums(saved) > self.rate * DIVIDED_BITS)
         self.vector = np.where(divided, self.vector, self.cells)

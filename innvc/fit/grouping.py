@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream import motion
-from innvc.fit.motion_search import coefficient_cost
+from innvc.fit.coefficient_cost import coefficient_cost
 from innvc.model import lifting
 from innvc.model.motion import Motion
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from innvc.bitstream import motion
-from innvc.fit.motion_search import LevelMatcher, coefficient_cost
+from innvc.fit.coefficient_cost import coefficient_cost
+from innvc.fit.motion_search import LevelMatcher
 from innvc.model.lifting import Lifting
 from innvc.model.motion import MotionLifting
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from innvc.device import side_by_side
 from innvc.fit.block_matching import QuarterSearch, Search, dct
+from innvc.fit.coefficient_cost import coefficient_cost
 from innvc.model import lifting
 from innvc.model.motion import (
     AFTER,
@@ -36,17 +37,8 @@ MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
 # That noise of one of two details brings into three frames whose middle one is kept: both together
 # are as many octaves as the low-pass gains.
 CENTRED_ENERGY = torch.tensor([1.0, 3**-0.5, 3**-0.5, 1.0])
-UNLIKE_BITS = 6.0  # a guess, for each neighbour of another mode
+UNLIKE_BITS = 10.0  # a guess, for each neighbour of another mode
 EIGHTHS_BELOW = 11.0  # step of luma, in 8-bit code values, below which vectors are eighths
-
-
-def coefficient_cost(x: Tensor) -> Tensor:
-    """About the bits and distortion of coefficients in quantisation steps, in bits.
-
-    Small ones are left out and cost their square, large ones the logarithm of their size, their
-    sign and their place.
-    """
-    return torch.log2(1 + 10 * x.square())
 
 
 @dataclass(frozen=True)
