@@ -33,6 +33,7 @@ from innvc.model.planes import Plane
 from innvc.model.subbands import is_centred, low_counts
 from innvc.model.warp import QUARTER, Warp
 
+MIXED = 0.6  # of coefficients' cost and of their sizes in steps, as bits of a mode's errors
 MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
 # That noise of one of two details brings into three frames whose middle one is kept: both together
 # are as many octaves as the low-pass gains.
@@ -246,11 +247,12 @@ class LevelMatcher:
             cells = to_cells(torch.stack(residuals), plane.samples(CELL))
             vertical, horizontal = (dct(n).to(cells) for n in plane.samples(CELL))
             coefficients = vertical @ cells @ horizontal.T * scale[:, None, None, None]
-            total = total + coefficient_cost(coefficients).sum((2, 3))
+            bits = MIXED * (coefficient_cost(coefficients) + coefficients.abs())
+            total = total + bits.sum((2, 3))
         rows, columns = (n // 2 for n in vectors[0].shape[1:])
         cost = np.full((4, rows, columns), np.inf, np.float32)
-        bits = torch.tensor(MODE_BITS)[: len(total), None]
-        cost[: len(total)] = (total + bits).view(-1, rows, columns).numpy()
+        own = torch.tensor(MODE_BITS)[: len(total), None]
+        cost[: len(total)] = (total + own).view(-1, rows, columns).numpy()
         return cost
 
     def prediction(self, references: Tensor, low: Tensor, gain: float) -> Motion:
