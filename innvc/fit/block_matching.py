@@ -43,6 +43,7 @@ class Search:
     """
 
     size = CELL
+    _near = False
 
     def __init__(
         self, target: Tensor, reference: Tensor, plane: Plane, rate: float, unit: int
@@ -51,7 +52,6 @@ class Search:
         self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
         self._sizes = _sizes(unit)
-        self._near = False
 
     def _begin(self, vector: np.ndarray) -> None:
         """Takes vectors as the best so far."""
@@ -167,6 +167,7 @@ class QuarterSearch(Search):
     """
 
     size = QUARTER
+    _near = True
 
     def __init__(
         self,
@@ -185,7 +186,6 @@ class QuarterSearch(Search):
         self.beside = around[:, here[0][:, None], near[1]]
         self.upright = around[:, near[0][:, None], here[1]]
         super().__init__(target, reference, plane, rate, unit)
-        self._near = True
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
