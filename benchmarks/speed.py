@@ -30,7 +30,7 @@ from innvc.api import decode, encode
 from innvc.bitstream import dependent, intra, motion, table_coder
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.dependent import NEXT, SymbolCoder
+from innvc.bitstream.dependent import SymbolCoder
 from innvc.bitstream.latent import WEIGHT
 from innvc.bitstream.prior import FramePrior
 from innvc.bitstream.tables import LEVELS
@@ -179,7 +179,7 @@ def coder_alone(file: Path, target: Path, options: dict[str, object]) -> list[tu
         for plane, indexes, own in zip(planes, scale[:, places], found[0], strict=True):
             if plane >= 0:
                 indexes = indexes + LEVELS * (1 + (before[plane, places] & 1))
-                before[plane, places] = NEXT[before[plane, places], own & 1]
+                before[plane, places] = self.following[before[plane, places], own & 1]
             keys.append(indexes)
             symbols.append(own)
         return found

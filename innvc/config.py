@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -43,6 +43,10 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     scale_units: Count = 0  # units of the scale network for each channel group; 0 is none
 
 
+TrellisStates = Literal[8, 16, 32, 64, 128, 256]
+TRELLIS_STATES: tuple[int, ...] = get_args(TrellisStates)
+
+
 class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Everything about the network that the decoder must know. Saved in the file header."""
 
@@ -66,6 +70,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     step_offsets: bool = False  # low-pass frames may be quantised more or less finely by position
     dependent: bool = False  # dependent quantisation of the latent
     temporal_filter: bool = False  # decoded frames are filtered along the motion
+    trellis_states: TrellisStates = 8  # of dependent quantisation
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

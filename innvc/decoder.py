@@ -77,7 +77,12 @@ class SegmentDecoder:
         self.model = InnvcModel(header.model, layout, header.step_base)
         parameters.read_record(record, self.model)
         planes = self.model.planes if header.model.dependent else None
-        self.prior = ExactPrior(copy.deepcopy(self.model.prior), header.model.layers, planes)
+        self.prior = ExactPrior(
+            copy.deepcopy(self.model.prior),
+            header.model.layers,
+            planes,
+            header.model.trellis_states,
+        )
         self.intra = None
         if self.model.intra is not None:
             networks = copy.deepcopy(self.model.intra)

@@ -195,6 +195,10 @@ def encode(
     no_dependent: Annotated[
         bool, ablation("--no-dependent", help="Every symbol is quantised by itself.")
     ] = False,
+    trellis_states: Annotated[
+        int | None,
+        ablation(metavar="N", help="States of dependent quantisation: 8, 16, 32 ... 256."),
+    ] = None,
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
@@ -245,6 +249,7 @@ def encode(
         prediction=not no_prediction,
         step_offsets=not no_step_offsets,
         dependent=not no_dependent,
+        trellis_states=trellis_states,
         post_filter=not no_filter,
         temporal_filter=not no_temporal_filter,
         start=start,

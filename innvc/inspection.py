@@ -85,6 +85,7 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
             "prediction": model.prediction,
             "step_offsets": model.step_offsets,
             "dependent_quantisation": model.dependent,
+            "trellis_states": model.trellis_states,
             "post_filter": model.post_filter,
             "temporal_filter": model.temporal_filter,
             "gop": model.gop,

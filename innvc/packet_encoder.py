@@ -93,8 +93,7 @@ class PacketEncoder:
             latent = decoder.analyse(number, frames, found, intra, predicted).double()
             weight = self._error_weight(decoder, number)
             offsets = self._step_offsets(number, decoder.size)
-            planes = decoder.prior.symbols.planes
-            rounding = Rounding(latent, weight, planes, offsets)
+            rounding = Rounding(latent, weight, decoder.prior.symbols, offsets)
             of_blocks = None
             if intra and decoder.intra is not None:
                 of_blocks = BlockRounding(decoder.intra, latent[0], weight[0], offsets)

@@ -96,7 +96,9 @@ def _switched(
     if not (config.motion and switches.temporal_filter):
         config = changed(config, temporal_filter=False)
     if not switches.dependent:
-        config = changed(config, dependent=False)
+        config = changed(config, dependent=False, trellis_states=8)
+    elif switches.trellis_states is not None:
+        config = changed(config, trellis_states=switches.trellis_states)
     if not (config.motion and switches.step_offsets):
         config = changed(config, step_offsets=False)
     # A field describes pictures, not differences of them.
@@ -145,6 +147,7 @@ def _transform(
         prediction=True,
         step_offsets=True,
         dependent=True,
+        trellis_states=256,
         coupling=coupling,
         field=field,
     )

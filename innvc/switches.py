@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from innvc.config import TRELLIS_STATES
 from innvc.errors import UsageError
 from innvc.model import starting_points
 
@@ -29,6 +30,7 @@ class Switches:
         prediction: False codes low-pass frames without motion from the packet before.
         step_offsets: False quantises low-pass frames the same everywhere.
         dependent: False quantises every latent symbol by itself.
+        trellis_states: Of dependent quantisation; None is the preset's.
         post_filter: False leaves decoded frames as the lifting gives them.
         temporal_filter: False does not filter decoded frames along the motion.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
@@ -50,6 +52,7 @@ class Switches:
     prediction: bool = True
     step_offsets: bool = True
     dependent: bool = True
+    trellis_states: int | None = None
     post_filter: bool = True
     temporal_filter: bool = True
     start: int | None = None
@@ -78,6 +81,11 @@ class Switches:
             )
         if self.base not in (None, "dct", "identity"):
             raise UsageError(f"There is no base '{self.base}'.", "Choose dct or identity.")
+        if self.trellis_states not in (None, *TRELLIS_STATES):
+            raise UsageError(
+                f"There is no trellis of {self.trellis_states} states.",
+                f"Choose one of {', '.join(map(str, TRELLIS_STATES))}.",
+            )
         known = [0, *starting_points.STARTING_POINTS]
         if self.start is not None and self.start not in known:
             raise UsageError(

@@ -7,22 +7,52 @@ import numpy as np
 import pytest
 from helpers import DATA, crop, read_frames, write_clip
 from test_entropy import RandomChooser, exact_of, model_of, stirred
-from test_format_document import NEXT as DOCUMENTED
+from test_format_document import next_state
 
 from innvc.bitstream import tables
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
-from innvc.bitstream.dependent import NEXT, SymbolCoder, half_steps, in_steps
+from innvc.bitstream.dependent import SymbolCoder, following, half_steps, in_steps
 from innvc.bitstream.latent import code_packet
+from innvc.config import TRELLIS_STATES
 from innvc.fit.trellis import Trellis
 
 PLANES = np.array([0, 1, 0, 2, 2, 0, 0, 1, 0])
 
 
-def test_trellis_of_the_document():
-    assert {s: tuple(row) for s, row in enumerate(NEXT.tolist())} == DOCUMENTED
-    for column in NEXT.T:  # each parity leads to every state once: two paths meet in each
-        assert sorted(column) == list(range(8))
+@pytest.mark.parametrize("states", TRELLIS_STATES)
+def test_trellis_of_the_document(states):
+    found = following(states)
+    documented = [[next_state(s, q, states) for q in (-2, 3)] for s in range(states)]
+    assert found.tolist() == documented
+    for column in found.T:  # each parity leads to every state once: two paths meet in each
+        assert sorted(column) == list(range(states))
+
+
+def test_distance_of_paths():
+    """Least squared distance of paths that part and meet again, in half steps: Ungerboeck's."""
+    assert [free_distance(states) for states in TRELLIS_STATES] == [10, 11, 13, 14, 16, 17]
+
+
+def free_distance(states):
+    """By the pairs of states, from pairs that a first symbol parts to pairs of the same state.
+
+    Of two symbols of one quantiser values differ by 0 or 4 half steps where the parity is the same
+    and by 2 where it is not; those of two quantisers by 1.
+    """
+    after = following(states).astype(int)
+    least = {tuple(sorted(after[s])): 4 for s in range(states)}
+    while True:
+        before = dict(least)
+        for (s, t), distance in before.items():
+            if s == t:
+                continue
+            for p, q in itertools.product(range(2), repeat=2):
+                step = 1 if (s ^ t) & 1 else 4 * (p != q)
+                pair = tuple(sorted((after[s, p], after[t, q])))
+                least[pair] = min(least.get(pair, 1 << 20), distance + step)
+        if least == before:
+            return min(d for (s, t), d in least.items() if s == t)
 
 
 def test_half_steps():
@@ -77,7 +107,8 @@ def test_packets(group):
     assert part.checksums == coded.checksums[:2]
 
 
-def test_the_best_path():
+@pytest.mark.parametrize("number", [8, 256])
+def test_the_best_path(number):
     """The costs are those of the best of all symbols, and the symbols chosen have them."""
     random = np.random.default_rng(3)
     planes, width, largest = np.array([0, 0, 1, 0, 1]), 6, 5
@@ -92,12 +123,13 @@ def test_the_best_path():
             odd = states[planes[d]] % 2
             error = abs(x[d, k]) - (q - odd / 2 * (q > 0))
             total += weight[d, k] * error**2 + bits[64 * (1 + odd) + scale[d, k]][q]
-            states[planes[d]] = NEXT[states[planes[d]], q % 2]
+            states[planes[d]] = next_state(states[planes[d]], q, number)
         return total
 
-    trellis = Trellis(x, scale, weight, planes)
-    everywhere = np.ones(width, bool)
     parts = [slice(0, 2), slice(2, 5)]
+    starts = [part.start for part in parts]
+    trellis = Trellis(following(number), x, scale, weight, planes, starts)
+    everywhere = np.ones(width, bool)
     symbols = np.concatenate(
         [trellis.symbols(p, everywhere, x[p], scale[p], weight[p]) for p in parts]
     )

@@ -393,9 +393,18 @@ class Prior:
 
 
 NEXT = {0: (0, 2), 1: (5, 7), 2: (1, 3), 3: (6, 4), 4: (2, 0), 5: (4, 6), 6: (3, 1), 7: (7, 5)}
+TRELLISES = {16: (9, 2), 32: (18, 4), 64: (33, 10), 128: (78, 43), 256: (166, 121)}
 
 
-def read_dependent(coder, adaptive, tables, planes, states):
+def next_state(state, q, states):
+    """Section 10, "Dependent quantisation": the state after symbol q in a trellis of `states`."""
+    if states == 8:
+        return NEXT[state][q % 2]
+    a, b = TRELLISES[states]
+    return state // 2 ^ (a if state % 2 else 0) ^ (b if (state + q) % 2 else 0)
+
+
+def read_dependent(coder, adaptive, tables, planes, states, count):
     """Section 10, "Dependent quantisation": symbols and half steps [channel][position]."""
     rows, columns = len(tables), len(tables[0])
     symbols, half = np.zeros((2, rows, columns), dtype=object)
@@ -407,7 +416,7 @@ def read_dependent(coder, adaptive, tables, planes, states):
         indexes = [int(tables[d][k]) + 64 * (1 + o) for (d, k), o in zip(where, odd, strict=True)]
         for (d, k), o, q in zip(where, odd, coder.call(indexes, adaptive), strict=True):
             symbols[d, k], half[d, k] = q, 2 * q - o * ((q > 0) - (q < 0))
-            states[planes[d]][k] = NEXT[states[planes[d]][k]][q % 2]
+            states[planes[d]][k] = next_state(states[planes[d]][k], q, count)
     return symbols, half
 
 
@@ -653,7 +662,7 @@ def read_skips(coder, counts, parent, sibling):
 
 
 def decode_packet(
-    prior, layers, packet, size, before, intra=None, whole=None, count=None, dependent=True
+    prior, layers, packet, size, before, intra=None, whole=None, count=None, trellis=8
 ):
     """Section 10: values [frame][channel] of `count` frames, and the checksums of the layers."""
     frames, sums, skips, counts = [], [0] * len(layers), [], [[1, 1] for _ in range(12)]
@@ -723,10 +732,11 @@ def decode_packet(
                     more = offsets[places] * (level == 0)
                     step = np.array([STEPS[n] for n in more], dtype=object)
                     tables = np.array([np.clip(index[places] + more, 0, 63) for index, _ in given])
-                    if dependent:
+                    if trellis:
                         of = [whole[0][d][0] for d in channels]
                         here = {p: state[places] for p, state in states.items()}
-                        symbols, half = read_dependent(coder, adaptive[k], tables, of, here)
+                        coded = coder, adaptive[k], tables, of, here, trellis
+                        symbols, half = read_dependent(*coded)
                         for p, state in here.items():
                             states[p][places] = state
                     else:
@@ -810,7 +820,8 @@ def test_a_second_decoder_reads_the_same_symbols(tmp_path, monkeypatch, name):
     for packet in packets:
         count = min(packet.subbands, 5)
         frames, theirs, sums = decode_packet(
-            prior, header.model.layers, packet, (2, 2), before, intra, whole, count
+            *(prior, header.model.layers, packet, (2, 2), before, intra, whole, count),
+            header.model.dependent and header.model.trellis_states,
         )
         assert sums == packet.symbols_crc or count < packet.subbands
         ours = decoder.symbols(packet, context)

@@ -47,6 +47,7 @@ def street(tmp_path_factory):
         (["--no-filter"], {"start": 6, "post_filter": False, "temporal_filter": True}),
         (["--no-temporal-filter"], {"post_filter": True, "temporal_filter": False}),
         (["--no-dependent"], {"start": 6, "dependent_quantisation": False}),
+        (["--trellis-states", "32"], {"dependent_quantisation": True, "trellis_states": 32}),
     ],
 )
 def test_each_switch_encodes_decodes_and_verifies(street, tmp_path, call, switches, facts):

@@ -8,14 +8,42 @@ is one path for each plane at each position, through the channels in coding orde
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from innvc.bitstream.adaptive import AdaptiveTables
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.bitstream.table_coder import code_paths
 
-# Next state by the state and the symbol's parity; odd states have quantiser 1.
-NEXT = np.array([(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)], dtype=np.uint8)
+# Parity checks of Ungerboeck's codes for one dimension ("Channel coding with multilevel/phase
+# signals", IEEE Trans. Inf. Theory 28, 1982, table I), by the number of states: of the quantiser,
+# and of the subset in it.
+CHECKS = {
+    16: (0o23, 0o4),
+    32: (0o45, 0o10),
+    64: (0o103, 0o24),
+    128: (0o235, 0o126),
+    256: (0o515, 0o362),
+}
+
+
+@cache
+def following(states: int) -> np.ndarray:
+    """Next state by the state and the symbol's parity, uint8 [states, 2]; odd ones: quantiser 1.
+
+    Args:
+        states: 8, or one of `CHECKS`.
+    """
+    if states == 8:
+        rows = [(0, 2), (5, 7), (1, 3), (6, 4), (2, 0), (4, 6), (3, 1), (7, 5)]
+        return np.array(rows, np.uint8)
+    state = np.arange(states)[:, None]
+    quantiser = state & 1
+    subset = quantiser ^ np.arange(2)
+    check, own = CHECKS[states]
+    result: np.ndarray = (state >> 1) ^ (quantiser * (check >> 1)) ^ (subset * (own >> 1))
+    return result.astype(np.uint8)
 
 
 def half_steps(symbols: np.ndarray, quantiser: np.ndarray | int) -> np.ndarray:
@@ -35,9 +63,11 @@ class SymbolCoder:
 
     Args:
         planes: Plane of each channel, in coding order; None is independent quantisation.
+        states: Of the paths, see `following`.
     """
 
-    def __init__(self, planes: np.ndarray | None) -> None:
+    def __init__(self, planes: np.ndarray | None, states: int = 8) -> None:
+        self.following = following(states)
         self.planes = None if planes is None else np.unique(planes, return_inverse=True)[1]
 
     def start(self, positions: int) -> np.ndarray:
@@ -76,7 +106,7 @@ class SymbolCoder:
         found = coder.room(shape[0] * shape[1], given, np.int32).reshape(shape)
         half = np.empty_like(found)
         planes = np.full(shape[0], -1) if self.planes is None else self.planes[rows]
-        paths = planes, NEXT, states
+        paths = planes, self.following, states
         tables = adaptive.tables
         coder.check(code_paths(coder.stream, tables, *paths, places, scale, found, half))
         return found, half

@@ -46,15 +46,20 @@ class ExactPrior:
         prior: Its network.
         layers: Groups of each layer.
         planes: Of the channels, for dependent quantisation.
+        states: Of the paths of dependent quantisation.
 
     Raises:
         UnsupportedError: a sum could leave the range in which float64 is exact.
     """
 
     def __init__(
-        self, prior: LatentPrior, layers: Sequence[int], planes: np.ndarray | None = None
+        self,
+        prior: LatentPrior,
+        layers: Sequence[int],
+        planes: np.ndarray | None = None,
+        states: int = 8,
     ) -> None:
-        self.symbols = SymbolCoder(planes)
+        self.symbols = SymbolCoder(planes, states)
         self.network = prior.cpu().double()
         self.config = prior.config
         with torch.no_grad():

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innvc.bitstream.dependent import SymbolCoder
 from innvc.bitstream.step_offsets import steps_of
 from innvc.fit.trellis import Trellis
 from innvc.model.contexts import RESIDUAL_LIMIT
@@ -18,7 +19,7 @@ class Rounding:
     Args:
         latent: [G, C, H, W] in steps of the channels.
         weight: Bits a squared error of one step is worth, of the same shape.
-        planes: Of the channels, for dependent quantisation; None is independent quantisation.
+        symbols: How they are coded.
         offsets: Step offsets [H, W] of the low-pass frame.
     """
 
@@ -26,7 +27,7 @@ class Rounding:
         self,
         latent: Tensor,
         weight: Tensor,
-        planes: np.ndarray | None,
+        symbols: SymbolCoder,
         offsets: np.ndarray,
     ) -> None:
         latent, weight = latent.cpu(), weight.cpu()
@@ -39,7 +40,8 @@ class Rounding:
         self._bits = ChosenBits().to(latent)
         self._costs = torch.zeros_like(latent[0, :1]).repeat(3, 1, 1)
         self._decided = -1
-        self._planes = planes
+        self._planes, self._following = symbols.planes, symbols.following
+        self._starts: list[int] = []  # of groups, in the first pass
         # What the first pass found: scale indexes, and values in steps less their means.
         self._seen = np.zeros((2, *latent.shape[1:]))
         self._trellis: Trellis | None = None
@@ -62,6 +64,7 @@ class Rounding:
         if subband == self._decided:
             return symbols
         if self._planes is not None:
+            self._starts.append(rows.start)
             self._seen[:, rows, places] = scale[:, places], wanted.numpy()[:, places]
         bits = self._bits(chosen, index, wanted)
         errors = weight * (wanted - chosen).square(), weight * wanted.square()
@@ -77,7 +80,8 @@ class Rounding:
         if self._planes is not None:
             scale, x = self._seen.reshape(2, len(self._planes), -1)
             weight = self._weight[subband].flatten(1).numpy()
-            self._trellis = Trellis(x, scale, weight, self._planes)
+            starts, self._starts = sorted(set(self._starts)), []
+            self._trellis = Trellis(self._following, x, scale, weight, self._planes, starts)
             coded = torch.from_numpy(self._trellis.costs).to(zero).view_as(zero)
             empty = coded >= zero
         mask: np.ndarray = worth_skipping(coded, zero, empty).numpy()

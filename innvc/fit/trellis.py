@@ -5,13 +5,15 @@ The Viterbi algorithm over the states of `bitstream.dependent`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from innvc.bitstream.dependent import NEXT
 from innvc.compiled import compiled
 from innvc.fit.symbol_costs import dependent_costs
 
-STATES, KINDS = len(NEXT), 4  # kinds of symbols: 2 x quantiser + parity
+KINDS = 4  # of symbols: 2 x quantiser + parity
+LANES = 64  # positions whose paths are followed together
 
 
 class Trellis:
@@ -22,24 +24,37 @@ class Trellis:
     scale indexes and means that follow from those chosen before.
 
     Args:
+        following: The next state, by state and parity.
         x: Values in steps, less their means, [C, n].
         scale: Scale indexes [C, n].
         weight: Bits that a squared error of one step is worth, [C, n].
         planes: Of the channels, from 0.
+        starts: First channels of the groups.
 
     Attributes:
         costs: Bits and weighted errors of all symbols along the best paths, [n].
     """
 
     def __init__(
-        self, x: np.ndarray, scale: np.ndarray, weight: np.ndarray, planes: np.ndarray
+        self,
+        following: np.ndarray,
+        x: np.ndarray,
+        scale: np.ndarray,
+        weight: np.ndarray,
+        planes: np.ndarray,
+        starts: Sequence[int],
     ) -> None:
-        self._planes = planes
-        self._states = np.zeros((planes.max() + 1, x.shape[1]), np.int64)
-        self._to_go = np.zeros((len(planes), STATES, x.shape[1]), np.float32)  # after a channel
+        self._planes, self._following, self._before = planes, following, _before(following)
+        self._states = np.zeros((planes.max() + 1, x.shape[1]), np.uint8)
+        # The last channels of the planes in each group: behind these the costs to go are read.
+        group = np.searchsorted(starts, np.arange(len(planes)), side="right")
+        last = {(g, p): c for c, (g, p) in enumerate(zip(group, planes, strict=True))}
+        self._place = np.full(len(planes), -1)
+        self._place[list(last.values())] = np.arange(len(last))
+        self._to_go = np.zeros((len(last), len(following), x.shape[1]), np.float32)
         self.costs = np.zeros(x.shape[1], np.float32)
         cost = _choices(*_sizes(x, scale, weight), dependent_costs())[1]
-        _look_ahead(cost, planes, NEXT, self._to_go, self.costs)
+        _look_ahead(cost, planes, following, self._place, self._to_go, self.costs)
 
     def symbols(
         self,
@@ -57,8 +72,8 @@ class Trellis:
         which = np.flatnonzero(places)
         magnitude, cost = _choices(*_sizes(x, scale, weight), dependent_costs())
         result = np.zeros(x.shape, np.int32)
-        to_go = self._to_go[rows]
-        _follow(magnitude, cost, self._planes[rows], NEXT, which, to_go, self._states, result)
+        channels = self._planes[rows], self._before, which, self._place[rows], self._to_go
+        _follow(magnitude, cost, *channels, self._states, result)
         return np.where(x < 0, -result, result)
 
 
@@ -81,7 +96,7 @@ def _choices(
     """
     channels, count = x.shape
     magnitude = np.empty((channels, KINDS, count), np.int32)
-    cost = np.empty((channels, KINDS, count))
+    cost = np.empty((channels, KINDS, count), np.float32)
     last = bits.shape[2] - 1
     for c in range(channels):
         for kind in range(KINDS):
@@ -104,7 +119,12 @@ def _choices(
 
 @compiled
 def _look_ahead(
-    cost: np.ndarray, planes: np.ndarray, following: np.ndarray, to_go: np.ndarray, all: np.ndarray
+    cost: np.ndarray,
+    planes: np.ndarray,
+    following: np.ndarray,
+    place: np.ndarray,
+    to_go: np.ndarray,
+    all: np.ndarray,
 ) -> None:
     """What the channels after each one cost at least, by state.
 
@@ -112,23 +132,40 @@ def _look_ahead(
         cost: [C, KINDS, n].
         planes: Of the channels.
         following: The next state, by state and parity.
-        to_go: Takes the costs [C, STATES, n].
+        place: Of each channel in `to_go`, negative where it has none.
+        to_go: Takes the costs [places, states, n].
         all: Those of all channels from state 0 are added to it [n].
     """
+    states, positions = len(following), cost.shape[2]
     for plane in range(planes.max() + 1):
-        for n in range(cost.shape[2]):
-            after, now = np.zeros(STATES), np.zeros(STATES)
+        for first in range(0, positions, LANES):
+            count = min(LANES, positions - first)
+            now = np.zeros((states, LANES), np.float32)
+            after = np.zeros((states, LANES), np.float32)
             for c in range(len(cost) - 1, -1, -1):
                 if planes[c] != plane:
                     continue
-                for state in range(STATES):
-                    to_go[c, state, n] = after[state]
-                    kind = 2 * (state & 1)
-                    even = cost[c, kind, n] + after[following[state, 0]]
-                    odd = cost[c, kind + 1, n] + after[following[state, 1]]
-                    now[state] = min(even, odd)
-                after[:] = now
-            all[n] += after[0]
+                if place[c] >= 0:
+                    for state in range(states):
+                        for n in range(count):
+                            to_go[place[c], state, first + n] = after[state, n]
+                for state in range(states):
+                    kind, best = 2 * (state & 1), now[state]
+                    by_even, by_odd = after[following[state, 0]], after[following[state, 1]]
+                    even, odd = cost[c, kind, first:], cost[c, kind + 1, first:]
+                    for n in range(count):
+                        one, other = even[n] + by_even[n], odd[n] + by_odd[n]
+                        best[n] = one if one < other else other
+                now, after = after, now
+            for n in range(count):
+                all[first + n] += after[0, n]
+
+
+def _before(following: np.ndarray) -> np.ndarray:
+    """The two states that lead to each state, and the kinds of their symbols, [states, 2, 2]."""
+    order = np.argsort(following.ravel(), kind="stable").reshape(-1, 2)
+    state, parity = order // 2, order % 2
+    return np.stack([state, 2 * (state & 1) + parity], 2)
 
 
 @compiled
@@ -136,8 +173,9 @@ def _follow(
     magnitude: np.ndarray,
     cost: np.ndarray,
     planes: np.ndarray,
-    following: np.ndarray,
-    places: np.ndarray,
+    before: np.ndarray,
+    positions: np.ndarray,
+    place: np.ndarray,
     to_go: np.ndarray,
     states: np.ndarray,
     result: np.ndarray,
@@ -147,35 +185,43 @@ def _follow(
     Args:
         magnitude, cost: From `_choices` [channels, KINDS, m].
         planes: Of the channels.
-        following: The next state, by state and parity.
-        places: Positions [m] among all.
-        to_go: What comes after each channel [channels, STATES, positions].
+        before: From `_before`.
+        positions: [m] among all.
+        place: Of each channel in `to_go`.
+        to_go: What comes after some channels [places, states, positions].
         states: Of the paths [planes, positions]; moved on.
         result: Takes magnitudes [channels, m].
     """
+    count = len(before)
     for plane in np.unique(planes):
         channels = np.flatnonzero(planes == plane)
-        before = np.empty((len(channels), STATES), np.int64)
-        kinds = np.empty((len(channels), STATES), np.int64)
-        for n, position in enumerate(places):
-            total = np.full(STATES, np.inf)
-            total[states[plane, position]] = 0
+        second = np.empty((len(channels), count, LANES), np.bool_)  # of the two before, that one
+        total = np.empty((count, LANES), np.float32)
+        reached = np.empty((count, LANES), np.float32)
+        for first in range(0, len(positions), LANES):
+            lanes = min(LANES, len(positions) - first)
+            total[:] = np.inf
+            for n in range(lanes):
+                total[states[plane, positions[first + n]], n] = 0
             for i, c in enumerate(channels):
-                reached = np.full(STATES, np.inf)
-                for state in range(STATES):
-                    for parity in range(2):
-                        kind, target = 2 * (state & 1) + parity, following[state, parity]
-                        found = total[state] + cost[c, kind, n]
-                        if found < reached[target]:
-                            reached[target] = found
-                            before[i, target], kinds[i, target] = state, kind
-                total = reached
-            last: int | np.int64 = np.int64(0)
-            for state in range(STATES):
-                total[state] += to_go[channels[-1], state, position]
-                if total[state] < total[last]:
-                    last = state
-            states[plane, position] = last
-            for i in range(len(channels) - 1, -1, -1):
-                result[channels[i], n] = magnitude[channels[i], kinds[i, last], n]
-                last = before[i, last]
+                for state in range(count):
+                    ways, best, taken = before[state], reached[state], second[i, state]
+                    from_one, from_other = total[ways[0, 0]], total[ways[1, 0]]
+                    one, other = cost[c, ways[0, 1], first:], cost[c, ways[1, 1], first:]
+                    for n in range(lanes):
+                        by_one, by_other = from_one[n] + one[n], from_other[n] + other[n]
+                        taken[n] = by_other < by_one
+                        best[n] = by_other if by_other < by_one else by_one
+                total, reached = reached, total
+            after = to_go[place[channels[-1]]]
+            for n in range(lanes):
+                position = positions[first + n]
+                last = 0
+                for state in range(count):
+                    total[state, n] += after[state, position]
+                    if total[state, n] < total[last, n]:
+                        last = state
+                states[plane, position] = last
+                for i in range(len(channels) - 1, -1, -1):
+                    last, kind = before[last, int(second[i, last, n])]
+                    result[channels[i], first + n] = magnitude[channels[i], kind, first + n]

@@ -122,6 +122,7 @@ def test_vectors_cover_what_they_should():
         assert any(getattr(model.prior, switch) for model in models)
     assert {any(model.prior.intra) for model in models} == {True, False}
     assert {model.prior.scale_units > 0 for model in models} == {True, False}
+    assert {model.trellis_states for model in models} == {8, 16, 32, 64, 128, 256}
     assert any(b"strm" in path.read_bytes() for path in FILES)
 
 

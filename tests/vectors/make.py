@@ -37,6 +37,7 @@ PARTS = {
     "no-prediction": {"prediction": False},
     "no-step-offsets": {"step_offsets": False},
     "no-dependent": {"dependent": False},
+    **{f"states{n}": {"trellis_states": n} for n in (8, 16, 32, 64, 128, 256)},
     "no-filter": {"post_filter": False},
     "no-temporal-filter": {"temporal_filter": False},
     "start-0": {"start": 0},
