@@ -44,7 +44,7 @@ class Trellis:
         planes: np.ndarray,
         starts: Sequence[int],
     ) -> None:
-        self._planes, self._following, self._before = planes, following, _before(following)
+        self._planes, self._before = planes, _before(following)
         self._states = np.zeros((planes.max() + 1, x.shape[1]), np.uint8)
         # The last channels of the planes in each group: behind these the costs to go are read.
         group = np.searchsorted(starts, np.arange(len(planes)), side="right")
