@@ -75,6 +75,18 @@ class SymbolCoder:
         count = 0 if self.planes is None else int(self.planes.max()) + 1
         return np.zeros((count, positions), np.uint8)
 
+    def follow(
+        self, states: np.ndarray, rows: slice, places: np.ndarray, symbols: np.ndarray
+    ) -> np.ndarray:
+        """Half steps of dependent symbols that are not coded; arguments are those of `code`."""
+        assert self.planes is not None
+        half = np.empty_like(symbols)
+        for own, found, plane in zip(symbols, half, self.planes[rows], strict=True):
+            state = states[plane, places]
+            found[:] = half_steps(own, state & 1)
+            states[plane, places] = self.following[state, own & 1]
+        return half
+
     def code(
         self,
         coder: Encoder | Decoder,

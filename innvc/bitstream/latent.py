@@ -132,10 +132,11 @@ def code_packet(
         skip = np.zeros(size, bool)
         wanted = None
         if choose is not None and (exact.config.skip or exact.symbols.planes is not None):
-            # A first pass tells what each position costs.
-            trial = FramePrior(exact, *outside, skip)
-            list(_code_frame(exact, trial, skip, partial(choose, j), None, []))
-            wanted = choose.skipped(j)
+            # Passes before tell what each position costs: by itself, and along a path of states.
+            for dependent in (False, True)[: 1 + (exact.symbols.planes is not None)]:
+                trial = FramePrior(exact, *outside, skip)
+                list(_code_frame(exact, trial, skip, partial(choose, j), None, [], dependent))
+                wanted = choose.skipped(j)
         if exact.config.skip and layers:
             skip = skips.code(
                 coders[0],
@@ -165,13 +166,15 @@ def _code_frame(
     choose: Callable[[slice, np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None,
     coders: Sequence[Encoder | Decoder] | None,
     adaptive: Sequence[AdaptiveTables],
+    dependent: bool = True,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Codes or decodes a subband frame, and gives each call's layer and symbols.
 
     Args:
         skip: Positions [H, W] without symbols: all are zero.
-        coders: Of each layer; None only chooses, in independent quantisation.
+        coders: Of each layer; None only chooses.
         adaptive: Tables of each layer.
+        dependent: False chooses in independent quantisation.
     """
     kept = ~skip.ravel()
     states = exact.symbols.start(skip.size)
@@ -194,6 +197,8 @@ def _code_frame(
                 if coders is None:
                     assert wanted is not None
                     half = half_steps(wanted, 0)
+                    if dependent:
+                        half = exact.symbols.follow(states, rows, here, wanted)
                 else:
                     symbols, half = exact.symbols.code(
                         coders[k], states, rows, here, frame.scale[rows], wanted, adaptive[k]
