@@ -40,7 +40,6 @@ class Rounding:
         self._bits = ChosenBits().to(latent)
         self._planes, self._following = symbols.planes, symbols.following
         self._starts: set[int] = set()  # of groups
-        self._subband = -1
         self._begin(-1)
 
     def _begin(self, subband: int) -> None:
@@ -85,6 +84,7 @@ class Rounding:
             scale, x = self._seen.reshape(2, len(self._planes), -1)
             weight = self._weight[subband].flatten(1).numpy()
             starts = sorted(self._starts)
+            self._trellis = None  # it is large
             self._trellis = Trellis(self._following, x, scale, weight, self._planes, starts)
             coded = torch.from_numpy(self._trellis.costs).to(zero).view_as(zero)
             zero = torch.from_numpy((weight * x**2).sum(0)).to(zero).view_as(zero)

@@ -13,6 +13,7 @@ from innvc.compiled import compiled
 from innvc.fit.symbol_costs import dependent_costs
 
 KINDS = 4  # of symbols: 2 x quantiser + parity
+FINE, MOST = 256, 65535
 LANES = 64  # positions whose paths are followed together
 
 
@@ -51,7 +52,7 @@ class Trellis:
         last = {(g, p): c for c, (g, p) in enumerate(zip(group, planes, strict=True))}
         self._place = np.full(len(planes), -1)
         self._place[list(last.values())] = np.arange(len(last))
-        self._to_go = np.zeros((len(last), len(following), x.shape[1]), np.float32)
+        self._to_go = np.zeros((len(last), len(following), x.shape[1]), np.uint16)
         self.costs = np.zeros(x.shape[1], np.float32)
         cost = _choices(*_sizes(x, scale, weight), dependent_costs())[1]
         _look_ahead(cost, planes, following, self._place, self._to_go, self.costs)
@@ -133,7 +134,7 @@ def _look_ahead(
         planes: Of the channels.
         following: The next state, by state and parity.
         place: Of each channel in `to_go`, negative where it has none.
-        to_go: Takes the costs [places, states, n].
+        to_go: Takes the costs [places, states, n], in 1 / `FINE` bits above the least state's.
         all: Those of all channels from state 0 are added to it [n].
     """
     states, positions = len(following), cost.shape[2]
@@ -146,9 +147,11 @@ def _look_ahead(
                 if planes[c] != plane:
                     continue
                 if place[c] >= 0:
-                    for state in range(states):
-                        for n in range(count):
-                            to_go[place[c], state, first + n] = after[state, n]
+                    for n in range(count):
+                        least = after[:, n].min()
+                        for state in range(states):
+                            more = min(FINE * (after[state, n] - least), MOST)
+                            to_go[place[c], state, first + n] = np.uint16(more)
                 for state in range(states):
                     kind, best = 2 * (state & 1), now[state]
                     by_even, by_odd = after[following[state, 0]], after[following[state, 1]]
@@ -218,7 +221,7 @@ def _follow(
                 position = positions[first + n]
                 last = 0
                 for state in range(count):
-                    total[state, n] += after[state, position]
+                    total[state, n] += after[state, position] / FINE
                     if total[state, n] < total[last, n]:
                         last = state
                 states[plane, position] = last
