@@ -102,7 +102,7 @@ def test_a_second_filter_of_random_motion(layout, group):
 def clip(request, tmp_path_factory):
     """Real frames in packets of 3, their file, and one without the filter."""
     folder = tmp_path_factory.mktemp(request.param[:-4])
-    frames = [crop(f, 96, 80) for f in read_frames(DATA / request.param, frames=(0, 6))]
+    frames = [crop(f, 128, 112) for f in read_frames(DATA / request.param, frames=(0, 6))]
     source = write_clip(folder / "in.mkv", frames)
     options = {"lambda_": 0.1, "gop": 3, **QUICK}
     innvc.encode(source, folder / "a.innv", **options)
