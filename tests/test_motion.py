@@ -14,6 +14,7 @@ from innvc.bitstream.reader import Reader
 from innvc.errors import CorruptError
 from innvc.fit.coefficient_cost import add_costs, coefficient_cost
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
+from innvc.fit.tried_vectors import KEPT, TriedVectors
 from innvc.model import lifting
 from innvc.model.motion import (
     AFTER,
@@ -240,3 +241,18 @@ def test_a_moving_clip_costs_less_with_motion(tmp_path, call):
     still = json.loads(call(*line, "-o", tmp_path / "c.innv", "--no-motion")[1])
     assert with_motion["bytes"] < 0.9 * still["bytes"]
     assert with_motion["psnr_y"] > still["psnr_y"] - 1.0
+
+
+def test_tried_vectors_are_recalled_until_others_take_their_place():
+    tried, cells = TriedVectors(6), np.array([1, 4])
+    vectors = np.random.default_rng(0).permutation(2 * (KEPT + 1)).reshape(-1, 2, 1, 1)
+    vectors = (vectors - KEPT).repeat(2, 2).repeat(3, 3)  # [vectors, 2, 2, 3], no two alike
+    for n, vector in enumerate(vectors):
+        found, new = tried.recall(vector, cells)
+        assert list(new) == [0, 1]
+        tried.keep(vector, cells, np.array([n, -n], np.float32))
+    for n, vector in enumerate(vectors[1:], 1):
+        found, new = tried.recall(vector, cells)
+        assert not len(new) and list(found) == [n, -n]
+    assert list(tried.recall(vectors[0], cells)[1]) == [0, 1]
+    assert list(tried.recall(vectors[1], np.array([4, 5]))[1]) == [1]

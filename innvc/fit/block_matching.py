@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from innvc.compiled import compiled, inlined
+from innvc.compiled import compiled
 from innvc.fit.coefficient_cost import add_costs
+from innvc.fit.tried_vectors import TriedVectors
 from innvc.model.blocks import add_sizes
 from innvc.model.motion import CELL, VECTOR_LIMIT, in_quarters
 from innvc.model.planes import Plane
@@ -28,8 +29,6 @@ REACH = 12  # of the full search, in samples of a quarter of the size
 NEARBY = 0.3
 # Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
 DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0
-KEPT = 64  # vectors of a cell that were tried
-NEVER = 1 << 62  # no vector's number
 
 
 class Search:
@@ -59,8 +58,7 @@ class Search:
         """Takes vectors as the best so far."""
         self.vector = vector.copy()
         cells = np.arange(self.rows * self.columns)
-        self._tried = np.full((len(cells), KEPT), NEVER), np.zeros((len(cells), KEPT), np.float32)
-        self._turn = np.zeros(len(cells), np.int64)
+        self._tried = TriedVectors(len(cells))
         self._difference = self._differences(vector, cells)
         self._count_bits()
 
@@ -74,13 +72,14 @@ class Search:
 
     def _differences(self, vector: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """How far the predictions of some cells are off, [n]; most are tried more than once."""
-        found, new = _recall(vector, cells, *self._tried)
+        found, new = self._tried.recall(vector, cells)
         if len(new):
             found[new] = self._new_differences(vector, cells[new])
-            _keep(vector, cells, found, new, *self._tried, self._turn)
+            self._tried.keep(vector, cells[new], found[new])
         return found
 
     def _new_differences(self, vector: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """The same, of vectors that were not tried yet."""
         where = torch.from_numpy(vector), None, self.plane, self.reference
         warp = Warp(*where, self.size, cells=torch.from_numpy(cells))
         errors = warp.errors(self.reference, self.target)
@@ -268,55 +267,6 @@ def _medians(vector: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.nda
                 found.sort()
                 result[axis, i, j] = found[len(offsets) // 2]
     return result
-
-
-@compiled
-def _recall(
-    vector: np.ndarray, cells: np.ndarray, tried: np.ndarray, differences: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Differences [n] of cells' vectors that were tried, and the numbers of the others.
-
-    Args:
-        tried: Vectors of each cell, as one number each, [cells, KEPT].
-        differences: Theirs.
-    """
-    found, new = np.empty(len(cells), np.float32), np.empty(len(cells), np.int64)
-    count = 0
-    for k, n in enumerate(cells):
-        wanted, slot = _number(vector, n), 0
-        while slot < KEPT and tried[n, slot] != wanted:
-            slot += 1
-        if slot < KEPT:
-            found[k] = differences[n, slot]
-        else:
-            new[count] = k
-            count += 1
-    return found, new[:count]
-
-
-@compiled
-def _keep(
-    vector: np.ndarray,
-    cells: np.ndarray,
-    found: np.ndarray,
-    new: np.ndarray,
-    tried: np.ndarray,
-    differences: np.ndarray,
-    turn: np.ndarray,
-) -> None:
-    """Writes what was found over the oldest of each cell, see `_recall`."""
-    for k in new:
-        n = cells[k]
-        tried[n, turn[n]], differences[n, turn[n]] = _number(vector, n), found[k]
-        turn[n] = (turn[n] + 1) % KEPT
-
-
-@inlined
-def _number(vector: np.ndarray, cell: int) -> int:
-    """A vector as one number."""
-    row, column = cell // vector.shape[2], cell % vector.shape[2]
-    number: int = 4 * VECTOR_LIMIT * vector[0, row, column] + vector[1, row, column]
-    return number
 
 
 @compiled
