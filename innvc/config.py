@@ -90,3 +90,4 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameter_every: Size = 1  # steps between two that count the rate of the parameters
     learn_steps: bool = False  # fit the parameters' quantisation steps, too
     coarser_steps: int = 0  # octaves by which these steps begin coarser
+    least_bytes: int = 0  # of the segment's latent, told from the first crop, to fit at all

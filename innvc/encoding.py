@@ -158,7 +158,7 @@ class EncodeJob:
         if gop is not None:
             config = msgspec.structs.replace(config, gop=gop)
         if steps is not None:
-            fit = msgspec.structs.replace(fit, steps=steps)
+            fit = msgspec.structs.replace(fit, steps=steps, least_bytes=0)
         share = None if seconds is None else seconds / len(clip.lengths)
         self.settings = EncodeSettings(fit, even_lambda(lambda_, layout), gop, share, seed)
         self.header = HeaderRecord(

@@ -75,6 +75,7 @@ class _Stopwatch:
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self.steps: list[float] = []  # seconds since the fit began
+        self.latent = 0.0  # bits a sample of plane 0, at the first step
         self._last = time.monotonic()
 
     def __call__(self, state: EncodeProgress) -> None:
@@ -82,6 +83,7 @@ class _Stopwatch:
         self.seconds[state.phase] += now - self._last
         self._last = now
         if state.fit is not None:
+            self.latent = self.latent or state.fit.latent
             self.steps.append(state.fit.elapsed)
 
     def step(self) -> float:
@@ -119,7 +121,8 @@ class Timing:
         """
         job, timed, watch = make(self.clip), make(self.sample), _Stopwatch()
         header, info = job.header, self.clip.info
-        fit = msgspec.structs.replace(timed.settings.fit, steps=min(job.settings.fit.steps, STEPS))
+        steps = min(job.settings.fit.steps, STEPS)
+        fit = msgspec.structs.replace(timed.settings.fit, steps=steps, least_bytes=0)
         timed.settings = replace(timed.settings, fit=fit, seconds=None)
 
         def told(state: EncodeProgress) -> None:
@@ -152,7 +155,7 @@ class Timing:
             frames=self.clip.count,
             segments=len(self.clip.lengths),
             device=str(job.device),
-            steps=job.settings.fit.steps,
+            steps=job.settings.fit.steps if self._fits(watch, job) else 0,
             parameters=budget.parameter_count(header.model, packed),
             decode_bytes=budget.memory_bytes(
                 header.model, packed, info.width, info.height, header.frames
@@ -175,8 +178,13 @@ class Timing:
         fit = job.settings.fit.steps * watch.step()
         if job.settings.seconds is not None:
             fit = min(fit, job.settings.seconds)
-        phases["fit"] = max(0, before) * ratio + fit * len(self.clip.lengths)
+        phases["fit"] = max(0, before) * ratio + fit * self._fits(watch, job)
         return phases
+
+    def _fits(self, watch: _Stopwatch, job: EncodeJob) -> int:
+        """Segments whose latent is large enough for a fit."""
+        bits = watch.latent * self.clip.info.width * self.clip.info.height  # of a frame
+        return sum(bits * n >= 8 * job.settings.fit.least_bytes for n in self.clip.lengths)
 
 
 def preset_for(
@@ -196,7 +204,7 @@ def preset_for(
     plan = timing.plan(lambda part: make(part, middle), 1)
     fits = {name: make(clip, name).settings.fit.steps for name in CANDIDATES}
     others = plan.seconds - plan.phases["fit"]
-    step = plan.phases["fit"] / plan.steps
+    step = plan.phases["fit"] / max(1, plan.steps)
     seconds -= time.monotonic() - began
     within = [name for name in CANDIDATES if others + fits[name] * step <= seconds]
     return within[-1] if within else CANDIDATES[0]

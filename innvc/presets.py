@@ -16,6 +16,10 @@ from innvc.model import start, starting_points
 from innvc.model.model import SampleLayout
 from innvc.switches import AS_PRESET, Switches
 
+# Bytes of a segment's latent from which fitted tables save more than they cost: 2 to 3 kB, where
+# the adaptive tables of smaller ones learn as much (docs/results.md).
+TABLES_PAY = 400_000
+
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
 
 
@@ -161,16 +165,19 @@ def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 
 def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """The shipped transform; the latent prior's tables are fitted where that pays."""
-    learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=25, learn=learn, straight_through=1.0, rate=0.3)
-    return _transform(clip), fit
+    return _transform(clip), _of_tables(25)
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """As fast, for longer."""
+    return _transform(clip), _of_tables(60)
+
+
+def _of_tables(steps: int) -> FitConfig:
     learn = ("prior.base", "prior.temporal")
-    fit = FitConfig(steps=60, learn=learn, straight_through=1.0, rate=0.3)
-    return _transform(clip), fit
+    return FitConfig(
+        steps=steps, learn=learn, straight_through=1.0, rate=0.3, least_bytes=TABLES_PAY
+    )
 
 
 # The latent prior without its scale network, which is large and trained on many clips.

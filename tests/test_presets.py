@@ -1,7 +1,7 @@
 """Presets: valid for every pixel format, and the paper's totals."""
 
 import pytest
-from helpers import make_frames, psnr, write_clip
+from helpers import DATA, crop, make_frames, psnr, read_frames, write_clip
 
 import innvc
 from innvc import presets
@@ -91,3 +91,19 @@ def test_every_preset_makes_files_that_decode(name, size, tmp_path):
         decoded = list(video)
     assert psnr(frames, decoded, 0, 255) == pytest.approx(result.psnr_y, abs=1e-6)
     assert result.psnr_y > 35
+
+
+def test_tables_are_fitted_where_that_can_pay(tmp_path, monkeypatch):
+    source = tmp_path / "in.y4m"
+    street = read_frames(DATA / "street_cif.mkv")[:5]
+    write_clip(source, [crop(frame, 64, 64) for frame in street])
+    files = {name: tmp_path / f"{name}.innv" for name in ("instant", "fast", "medium")}
+    for name, file in files.items():
+        assert innvc.encode(source, file, preset=name).steps == 0
+    sizes = {file.stat().st_size - len(name) for name, file in files.items()}
+    assert len(sizes) == 1  # the same but for the name
+    assert innvc.plan(source, preset="medium").steps == 0
+    assert innvc.plan(source, preset="medium", steps=60).steps == 60
+    monkeypatch.setattr(presets, "TABLES_PAY", 1)
+    assert innvc.encode(source, files["fast"], preset="fast", overwrite=True).steps == 25
+    assert innvc.plan(source, preset="fast").steps == 25

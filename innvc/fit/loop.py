@@ -175,6 +175,8 @@ def fit(
         )
         positions = batch.window.rows * batch.window.columns * per_position
         latent = bits / (objective.counted(batch).sum().clamp(min=1) * positions)
+        if step == 0 and latent.item() * samples < 8 * config.least_bytes:
+            break
         loss = latent + lambda_ * distortion
         # The parameters' rate counts in every step, or has steps of its own (NVRC).
         if config.parameter_every == 1:
