@@ -7,6 +7,8 @@ import pytest
 
 NAMES = "chromium", "chromium-browser", "google-chrome"
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+# Charts are drawn when their size is known: within the first frame of the page.
+DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
@@ -24,6 +26,7 @@ def browsing(path, **options):
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(path.as_uri())
+        page.evaluate(DRAWN)
         yield page
         browser.close()
     assert wrong == []
