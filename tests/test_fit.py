@@ -287,7 +287,7 @@ def test_context_models_learn_from_the_rate():
     seen = []
     for _ in range(60):
         loss = quantiser.rates()["grid"]
-        seen.append(float(loss))
+        seen.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -13,7 +13,7 @@ from innvc.compiled import compiled
 from innvc.fit.symbol_costs import dependent_costs
 
 KINDS = 4  # of symbols: 2 x quantiser + parity
-FINE, MOST = 256, 65535
+FINE, MOST = 256, 65535  # of kept costs: in a bit, and that 16 bits hold
 LANES = 64  # positions whose paths are followed together
 
 
