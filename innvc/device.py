@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from innvc.errors import UsageError
 
@@ -45,13 +47,22 @@ def limit_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Many small operations are faster in one thread."""
+    """Many small operations are faster in one thread, and so are NumPy's products of thin matrices.
+
+    BLAS belongs to the process: where another thread has bounded it, that stays.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with _libraries().limit(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
 

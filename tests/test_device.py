@@ -1,5 +1,8 @@
 """Work that is done side by side."""
 
+import os
+import subprocess
+import sys
 from threading import Event, Timer, current_thread
 
 import pytest
@@ -62,3 +65,30 @@ def test_an_error_leaves_out_what_has_not_begun():
 def test_gradients_are_wanted_where_they_were(wanted):
     with torch.set_grad_enabled(wanted):
         assert side_by_side(lambda n: torch.is_grad_enabled(), range(3)) == [wanted] * 3
+
+
+BLAS = """
+import sys
+import innvc
+from innvc.bitstream import latent
+from threadpoolctl import threadpool_info
+
+def threads():
+    return [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+
+seen = []
+frame_prior = latent.FramePrior
+latent.FramePrior = lambda *a: seen.append(threads()) or frame_prior(*a)
+before = threads()
+innvc.decode(sys.argv[1], sys.argv[2], threads=int(sys.argv[3]))
+assert seen and all(set(found) == {1} for found in seen), seen
+assert set(threads()) == set(before), (threads(), before)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_symbols_are_decoded_with_one_thread_of_blas(clip, tmp_path, threads):
+    """In a program that prepared nothing; and it has its threads again afterwards."""
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    arguments = [sys.executable, "-c", BLAS, clip[1], tmp_path / "out.yuv", str(threads)]
+    subprocess.run(arguments, env=environment, check=True)
