@@ -35,6 +35,7 @@ from innvc.model.warp import QUARTER, Warp
 
 MIXED = 0.6  # of coefficients' cost and of their sizes in steps, as bits of a mode's errors
 MODE_BITS = (8.0, 2.0, 4.0, 0.0)  # a guess, by mode
+LOW_PASS_SHARE = 0.15  # of what a cell would cost by itself, for its part of the low-pass frame
 # That noise of one of two details brings into three frames whose middle one is kept: both together
 # are as many octaves as the low-pass gains.
 CENTRED_ENERGY = torch.tensor([1.0, 3**-0.5, 3**-0.5, 1.0])
@@ -230,6 +231,9 @@ class LevelMatcher:
     ) -> np.ndarray:
         """Bits of each mode but those of the vectors, [4, rows, columns].
 
+        The gains of details and of the low-pass make up for each other: where a mode lets a detail
+        be coded more coarsely, the low-pass is coded more finely.
+
         Args:
             a, b: Packed references [1 or 2, C, H, W] and target [1, C, H, W].
             vectors: To each reference alone, then to each where both are used.
@@ -243,12 +247,13 @@ class LevelMatcher:
             residuals = [target, target - warped[0]]
             if len(references) > 1:
                 residuals += [target - warped[1], target - (warped[2] + warped[3]) / 2]
-            scale = gain[: len(residuals)] / step
+            detail = (gain[: len(residuals)] / step)[:, None, None, None]
+            low = detail[:1] ** 2 / detail
             cells = to_cells(torch.stack(residuals), plane.samples(CELL))
             vertical, horizontal = (dct(n).to(cells) for n in plane.samples(CELL))
-            coefficients = vertical @ cells @ horizontal.T * scale[:, None, None, None]
-            bits = MIXED * (coefficient_cost(coefficients) + coefficients.abs())
-            total = total + bits.sum((2, 3))
+            coefficients = vertical @ cells @ horizontal.T
+            own = _bits(low * coefficients[:1])
+            total = total + _bits(detail * coefficients) + LOW_PASS_SHARE * own
         rows, columns = (n // 2 for n in vectors[0].shape[1:])
         cost = np.full((4, rows, columns), np.inf, np.float32)
         own = torch.tensor(MODE_BITS)[: len(total), None]
@@ -264,6 +269,11 @@ class LevelMatcher:
         """
         found = self.search(references, low, gain, energy=torch.ones(4))
         return [found.motion(0, 1, open_end=False)]
+
+
+def _bits(coefficients: Tensor) -> Tensor:
+    """What coefficients [modes, cells, height, width] in steps cost, [modes, cells]."""
+    return MIXED * (coefficient_cost(coefficients) + coefficients.abs()).sum((2, 3))
 
 
 class GroupSearch:
