@@ -3,8 +3,10 @@
 Plain Python: struct, zlib, and a MessagePack parser of its own.
 """
 
+import re
 import struct
 import zlib
+from pathlib import Path
 
 SIGNATURE = bytes.fromhex("89494E4E560D0A1A")
 KNOWN = ("HEAD", "SEGM", "PARM", "PACK", "INDX", "TEND")
@@ -71,6 +73,19 @@ def read_record(payload, fields):
     return value
 
 
+def preset_dictionary():
+    """Of section 2: lines of nothing but hexadecimal digits."""
+    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
+    return bytes.fromhex("".join(re.findall(r"^    ([0-9a-f]{32,})$", text, re.MULTILINE)))
+
+
+def inflate(payload):
+    stream = zlib.decompressobj(-15, zdict=preset_dictionary())
+    record = stream.decompress(payload)
+    require(stream.eof and not stream.unused_data, "one DEFLATE stream")
+    return record
+
+
 def read_chunks(data):
     """Offset, id and payload of all chunks, front to back."""
     at, found = 10, []
@@ -107,7 +122,7 @@ def read_file(data):
     listed = [chunk for chunk in chunks if chunk[1] in KNOWN]
     require(chunks[0][1] == "HEAD" and len(listed) > 5, "the order of the chunks")
     require([c[1] for c in chunks[-2:]] == ["INDX", "TEND"], "the index and the end come last")
-    header = read_record(chunks[0][2], 19)
+    header = read_record(inflate(chunks[0][2]) if data[9] > 16 else chunks[0][2], 19)
     segments, at = [], 1
     while listed[at][1] != "INDX":
         require([c[1] for c in listed[at : at + 2]] == ["SEGM", "PARM"], "the order of the chunks")

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 import torch
 
+from innvc.bitstream import header_code
 from innvc.bitstream.chunks import PREAMBLE_BYTES, SIGNATURE, VERSION
 from innvc.bitstream.cut import cut_file, cut_layers
 from innvc.bitstream.header import (
@@ -67,7 +68,7 @@ SEGMENTS = [
 ]
 
 
-def make_file(extra: dict[int, bytes] | None = None, minor: int = 1) -> bytes:
+def make_file(extra: dict[int, bytes] | None = None, minor: int = VERSION[1]) -> bytes:
     """A file of two segments; ``extra`` puts a chunk of that id after the n-th chunk."""
     stream = io.BytesIO()
     writer = Writer(stream)
@@ -272,6 +273,12 @@ def test_versions(save):
         reader.check_all()
         assert reader.version == (0, later)
         assert f"0.{later}" in reader.notes[0]
+    earlier = header_code.FIRST_MINOR - 1
+    data = make_file(minor=earlier)
+    assert msgspec.msgpack.encode(HEADER) in data and len(data) > len(make_file())
+    with Reader(save(data)) as reader:
+        reader.check_all()
+        assert reader.version == (0, earlier) and not reader.notes and reader.header == HEADER
     data = bytearray(make_file())
     data[8] = 1
     fix_crc(data, *chunks(bytes(data))[0][::2])
@@ -356,7 +363,29 @@ def test_statistics(save):
         assert sorted(part["latent_by_frame"]) == sorted(map(sum, packet.lengths))
         assert part["latent_by_frame"][0] == sum(packet.lengths[0])  # no group of 3
     assert total == len(data) == sum(kinds.values()) + sum(map(sum, latent))
-    assert result.header_bytes == len(msgspec.msgpack.encode(HEADER))
+    assert result.header_bytes == len(header_code.deflated(msgspec.msgpack.encode(HEADER)))
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        (lambda record: b"", CorruptError),
+        (lambda record: record, CorruptError),
+        (lambda record: header_code.deflated(record)[:-1], CorruptError),
+        (lambda record: header_code.deflated(record) + b"\0", CorruptError),
+        (lambda record: zlib.compress(record), CorruptError),
+        (lambda record: header_code.deflated(record[:-1]), CorruptError),
+        (lambda record: header_code.deflated(bytes(1 << 24)), LimitError),
+    ],
+)
+def test_headers_that_do_not_inflate(save, payload, error):
+    start = make_file()[:10]
+    coded = payload(msgspec.msgpack.encode(HEADER))
+    head = b"HEAD" + struct.pack("<I", len(coded)) + coded
+    crc = struct.pack("<I", zlib.crc32(start + head))
+    rest = make_file()[chunks(make_file())[1][0] :]
+    with pytest.raises(error, match="HEAD"):
+        Reader(save(start + head + crc + rest))
 
 
 def test_writer_counts_agree_with_statistics(save):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from innvc.bitstream import header_code
 from innvc.bitstream.chunks import (
     CHUNK_OVERHEAD,
     CRITICAL,
@@ -249,6 +250,8 @@ class Reader:
         chunk, payload = self._chunks.chunk(
             PREAMBLE_BYTES, b"HEAD", self.limits.header_bytes, zlib.crc32(preamble)
         )
+        if self.version[1] >= header_code.FIRST_MINOR:
+            payload = header_code.inflated(payload, self.limits.header_bytes)
         self.header = decode_record(payload, HeaderRecord, "HEAD")
         self.header_bytes = chunk.length
         self.header.check_limits(self.limits)

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from innvc.bitstream import header_code
 from innvc.bitstream.chunks import CHUNK_OVERHEAD, SIGNATURE, VERSION, is_name
 from innvc.bitstream.header import HeaderRecord
 from innvc.bitstream.index import IndexRecord, SegmentEntry
@@ -52,6 +53,8 @@ class Writer:
             raise ValueError("the header is already written")
         preamble = SIGNATURE + bytes((VERSION[0], minor))
         payload = encode_record(header)
+        if minor >= header_code.FIRST_MINOR:
+            payload = header_code.deflated(payload)
         self._file.write(preamble)
         self.counts["container"] += len(preamble)
         self.write_chunk(b"HEAD", payload, crc=zlib.crc32(preamble), header=len(payload))

@@ -5,6 +5,7 @@ import zlib
 
 import msgspec
 
+from innvc.bitstream import header_code
 from innvc.bitstream.chunks import VERSION
 
 SIGNATURE = b"\x89INNV\r\n\x1a"
@@ -16,11 +17,14 @@ NAMES = [b"HEAD", b"SEGM", b"PARM", b"PACK", b"INDX", b"TEND", b"ZOOM", b"zoom",
 
 
 def chunks(data):
-    """[name, payload] of each chunk of a file."""
+    """[name, payload] of each chunk of a file; that of HEAD is inflated."""
     found, position = [], 10
     while position < len(data):
         name, size = struct.unpack_from("<4sI", data, position)
-        found.append([name, data[position + 8 : position + 8 + size]])
+        payload = data[position + 8 : position + 8 + size]
+        if name == b"HEAD" and data[9] >= header_code.FIRST_MINOR:
+            payload = header_code.inflated(payload, 1 << 20)
+        found.append([name, payload])
         position += size + 12
     return found
 
@@ -43,6 +47,8 @@ def assemble(parts, index=True, version=bytes(VERSION)):
         if index and name == b"TEND" and number and parts[number - 1][0] == b"INDX":
             record = struct.pack("<Q", offsets[-2])
         payload = record if isinstance(record, bytes) else msgspec.msgpack.encode(record)
+        if name == b"HEAD" and version[1] >= header_code.FIRST_MINOR:
+            payload = header_code.deflated(payload)
         head = name + struct.pack("<I", len(payload))
         before = zlib.crc32(data) if number == 0 else 0
         crc = zlib.crc32(payload, zlib.crc32(head, before))
