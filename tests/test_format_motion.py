@@ -198,14 +198,15 @@ def warp_matrix(vector, weight, cell, precision):
     matrix = np.zeros((height * width, height * width))
     o = [size // 2 for size in cell]
     for i, j in np.ndindex(rows, columns):
+        vertical, horizontal = (taps(vector[k, i, j], precision[k]) for k in range(2))
         for s, t in np.ndindex(cell[0] + 2 * o[0], cell[1] + 2 * o[1]):
             y, x = i * cell[0] - o[0] + s, j * cell[1] - o[1] + t
             if not (0 <= y < height and 0 <= x < width):
                 continue
             w = weight[i, j] * share(s, cell[0] + 2 * o[0], o[0], i == 0, i == rows - 1)
             w *= share(t, cell[1] + 2 * o[1], o[1], j == 0, j == columns - 1)
-            for a, f in taps(vector[0, i, j], precision[0]):
-                for b, g in taps(vector[1, i, j], precision[1]):
+            for a, f in vertical:
+                for b, g in horizontal:
                     place = min(max(y + a, 0), height - 1) * width + min(max(x + b, 0), width - 1)
                     matrix[y * width + x, place] += w * f * g
     return matrix
