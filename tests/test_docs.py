@@ -45,7 +45,8 @@ def test_the_figure_shows_the_results_of_the_documents():
     assert len(mine) == 6
     for clip, points in mine.items():
         found = re.search(rf"\| {clip} \| whole \| ([-+][0-9.]+) %", text)
-        assert bd_rate(peer[clip], points).percent == pytest.approx(float(found[1]), abs=0.1)
+        # The table is rounded by up to 0.05 %, the points by 0.005 dB, some 0.1 % of the rate.
+        assert bd_rate(peer[clip], points).percent == pytest.approx(float(found[1]), abs=0.15)
 
 
 def anchor(title):
