@@ -386,6 +386,10 @@ def test_headers_that_do_not_inflate(save, payload, error):
     rest = make_file()[chunks(make_file())[1][0] :]
     with pytest.raises(error, match="HEAD"):
         Reader(save(start + head + crc + rest))
+    later = start[:9] + bytes([VERSION[1] + 1])
+    crc = struct.pack("<I", zlib.crc32(later + head))
+    with pytest.raises(UnsupportedError if error is CorruptError else error):
+        Reader(save(later + head + crc + rest))
 
 
 def test_writer_counts_agree_with_statistics(save):

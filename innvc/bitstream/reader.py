@@ -250,9 +250,17 @@ class Reader:
         chunk, payload = self._chunks.chunk(
             PREAMBLE_BYTES, b"HEAD", self.limits.header_bytes, zlib.crc32(preamble)
         )
-        if self.version[1] >= header_code.FIRST_MINOR:
-            payload = header_code.inflated(payload, self.limits.header_bytes)
-        self.header = decode_record(payload, HeaderRecord, "HEAD")
+        try:
+            if self.version[1] >= header_code.FIRST_MINOR:
+                payload = header_code.inflated(payload, self.limits.header_bytes)
+            self.header = decode_record(payload, HeaderRecord, "HEAD")
+        except CorruptError as error:
+            if self.version[1] > VERSION[1]:
+                raise UnsupportedError(
+                    f"The file has format version {name}, and a header this program cannot read.",
+                    "A later version of innvc may read it.",
+                ) from error
+            raise
         self.header_bytes = chunk.length
         self.header.check_limits(self.limits)
         try:
