@@ -75,8 +75,9 @@ def read_record(payload, fields):
 
 def preset_dictionary():
     """Of section 2: lines of nothing but hexadecimal digits."""
-    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
-    return bytes.fromhex("".join(re.findall(r"^    ([0-9a-f]{32,})$", text, re.MULTILINE)))
+    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text("utf-8")
+    section = text.partition("\n## 2. HEAD\n")[2].partition("\n## 3. ")[0]
+    return bytes.fromhex("".join(re.findall(r"^    ([0-9a-f]{32,})$", section, re.MULTILINE)))
 
 
 def inflate(payload):
