@@ -171,7 +171,7 @@ def cost(made: SegmentEncoder, frames: list[Frame]) -> float:
         (0, False, 8, 96, 0.96),
         (0, True, 8, 96, 0.96),
         (5, False, 8, 96, 0.9995),
-        (None, True, 16, 224, 0.999),
+        (None, True, 16, 256, 0.9998),
     ],
 )
 def test_fitting_lowers_rate_and_distortion_of_the_decoded_file(
