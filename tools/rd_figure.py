@@ -1,6 +1,6 @@
-"""docs/rd.svg: the points of docs/results.md beside those of x265 in docs/rd-x265.csv.
+"""docs/rd.svg: the points of docs/results.md in docs/rd-innvc.csv, and x265's in docs/rd-x265.csv.
 
-The CSV has the columns that are used here of `results.csv`, which the command in docs/results.md
+Both have the columns that are used here of `results.csv`, which the command in docs/results.md
 writes. x265 gives the same points wherever its version is the same.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import re
 from pathlib import Path
 
 import matplotlib
@@ -16,30 +15,27 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 DOCS = Path(__file__).parents[1] / "docs"
+OURS = DOCS / "rd-innvc.csv"
 PEER = DOCS / "rd-x265.csv"
 OUTPUT = DOCS / "rd.svg"
-BEGIN, END = "InnVC's points:", "<!-- bench: end -->"
 Curves = dict[str, list[tuple[float, float]]]  # (bpp, PSNR-Y) by clip
 
 
 def ours() -> tuple[Curves, str]:
     """InnVC's curves, and the commit that was measured."""
-    text = (DOCS / "results.md").read_text("utf-8").split(BEGIN)[1].split(END)[0]
-    curves: Curves = {}
-    commits = set()
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 11 and re.fullmatch(r"[0-9.]+", cells[4]):
-            curves.setdefault(cells[0], []).append((float(cells[4]), float(cells[5])))
-            commits.add(cells[-1])
-    (commit,) = commits
-    return curves, commit
+    with OURS.open(newline="") as file:
+        (commit,) = {row["commit"] for row in csv.DictReader(file)}
+    return _curves(OURS), commit
 
 
 def peer() -> Curves:
     """The curves of x265, random access."""
+    return _curves(PEER)
+
+
+def _curves(path: Path) -> Curves:
     curves: Curves = {}
-    with PEER.open(newline="") as file:
+    with path.open(newline="") as file:
         for row in csv.DictReader(file):
             curves.setdefault(row["clip"], []).append((float(row["bpp"]), float(row["psnr_y"])))
     return {clip: sorted(points) for clip, points in curves.items()}
