@@ -45,14 +45,8 @@ def test_the_figure_shows_the_results_of_the_documents():
     text = (ROOT / "docs/results.md").read_text("utf-8").partition("innvc-medium, PSNR-Y:")[2]
     with rd_figure.OURS.open(newline="") as file:
         for row in csv.DictReader(file):
-            cells = (
-                row["clip"],
-                row["codec"],
-                row["quality"],
-                row["bytes"],
-                f"{float(row['bpp']):.4f}",
-            )
-            assert f"| {' | '.join(cells)} | {float(row['psnr_y']):.2f} |" in text
+            point = " | ".join(row[name] for name in ("clip", "codec", "quality", "bytes"))
+            assert f"| {point} | {float(row['bpp']):.4f} | {float(row['psnr_y']):.2f} |" in text
     assert len(mine) == 6
     for clip, points in mine.items():
         found = re.search(rf"\| {clip} \| whole \| ([-+][0-9.]+) %", text)
