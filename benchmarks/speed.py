@@ -41,7 +41,7 @@ from innvc.model.model import InnvcModel
 from innvc.model.motion import MotionLifting
 from innvc.model.post_filter import FrameFilter
 from innvc.model.temporal_filter import TemporalFilter
-from innvc.model.warp import Warp
+from innvc.model.warp import PredictionErrors
 from innvc.packet_encoder import PacketEncoder
 
 DATA = Path(__file__).parent.parent / "tests/data"
@@ -49,7 +49,7 @@ SYMBOLS = "- symbols of details", "- other symbols"
 # Stages overlap where one is a part of the one above it (indented).
 ENCODING = {
     "motion search": (motion_search.LevelMatcher, "search"),
-    "- errors of predictions": (Warp, "errors"),
+    "- errors of predictions": (PredictionErrors, "__call__"),
     "packets": (PacketEncoder, "code"),
     "- intra coding": (intra.ExactIntra, "code"),
     "- symbols of details": (dependent, "code_paths"),

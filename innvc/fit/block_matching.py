@@ -18,7 +18,7 @@ from innvc.fit.tried_vectors import TriedVectors
 from innvc.model.blocks import add_sizes
 from innvc.model.motion import CELL, VECTOR_LIMIT, in_quarters
 from innvc.model.planes import Plane
-from innvc.model.warp import QUARTER, Warp
+from innvc.model.warp import QUARTER, PredictionErrors
 
 PREDICTING = ((0, -1), (-1, 0), (-1, 1))
 CROSS = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
@@ -53,13 +53,14 @@ class Search:
         self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
         self._sizes = _sizes(unit)
+        self._errors = PredictionErrors(target, reference, plane, self.size)
 
     def _begin(self, vector: np.ndarray) -> None:
         """Takes vectors as the best so far."""
         self.vector = vector.copy()
         cells = np.arange(self.rows * self.columns)
         self._tried = TriedVectors(len(cells))
-        self._difference = self._differences(vector, cells)
+        self._difference = self._differences(self.vector, cells)
         self._count_bits()
 
     def _count_bits(self) -> None:
@@ -80,13 +81,11 @@ class Search:
 
     def _new_differences(self, vector: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """The same, of vectors that were not tried yet."""
-        where = torch.from_numpy(vector), None, self.plane, self.reference
-        warp = Warp(*where, self.size, cells=torch.from_numpy(cells))
-        errors = warp.errors(self.reference, self.target)
+        errors = self._errors(vector, cells)
         side = errors.shape[-1]
-        basis = dct(side).to(errors)
-        coefficients = (basis @ errors.flatten(1)).view(-1, side) @ basis.T
-        parts = errors.numpy(), coefficients.view_as(errors).numpy()
+        basis = _single_dct(side)
+        coefficients = (basis @ torch.from_numpy(errors).flatten(1)).view(-1, side) @ basis.T
+        parts = errors, coefficients.view(errors.shape).numpy()
         found, bits = np.zeros((2, len(cells)))
         for part in parts:
             add_sizes(part, found)
@@ -116,12 +115,12 @@ class Search:
         height, width = small[0].shape
         offsets, costs = [], []
         for dy in range(-REACH, REACH + 1):
-            for dx in range(-REACH, REACH + 1):
-                shifted = margin[REACH + dy : REACH + dy + height, REACH + dx : REACH + dx + width]
-                difference = (small[0] - shifted).abs()
-                costs.append(F.avg_pool2d(difference[None, None], CELL // 4)[0, 0])
-                offsets.append((dy, dx))
-        cells = torch.stack(costs)
+            lines = margin[REACH + dy : REACH + dy + height]
+            shifted = lines.unfold(1, width, 1).transpose(0, 1)  # [2 REACH + 1, height, width]
+            difference = (small[0] - shifted).abs()
+            costs.append(F.avg_pool2d(difference[:, None], CELL // 4)[:, 0])
+            offsets += [(dy, dx) for dx in range(-REACH, REACH + 1)]
+        cells = torch.cat(costs)
         shifts = np.array(offsets) * 32
         wide = F.avg_pool2d(F.pad(cells[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
         for cost in (cells, wide):
@@ -263,8 +262,11 @@ def _medians(vector: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.nda
             for j in range(columns):
                 for n, (y, x) in enumerate(offsets):
                     row, column = min(max(i + y, 0), rows - 1), min(max(j + x, 0), columns - 1)
-                    found[n] = vector[axis, row, column]
-                found.sort()
+                    value, k = vector[axis, row, column], n
+                    while k > 0 and found[k - 1] > value:
+                        found[k] = found[k - 1]
+                        k -= 1
+                    found[k] = value
                 result[axis, i, j] = found[len(offsets) // 2]
     return result
 
@@ -319,3 +321,9 @@ def dct(size: int) -> Tensor:
     basis = torch.cos(torch.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * sqrt(2 / size)
     basis[0] /= sqrt(2)
     return basis
+
+
+@cache
+def _single_dct(size: int) -> Tensor:
+    """The same in float32."""
+    return dct(size).float()

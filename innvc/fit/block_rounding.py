@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-import torch
 from torch import Tensor
 
 from innvc.bitstream.directions import NONE
 from innvc.bitstream.intra import Blocks, ExactIntra
 from innvc.bitstream.step_offsets import steps_of
-from innvc.fit.symbol_costs import symbol_costs
+from innvc.compiled import compiled
+from innvc.fit.symbol_costs import TABLED, symbol_costs
 from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.motion import in_quarters
-from innvc.model.quantisation import SCALE_LEVELS, RateAwareRounding
+from innvc.model.quantisation import SCALE_LEVELS, step_penalties
 
 TRIED = 8  # directions of a block that are coded on trial
 
@@ -31,19 +33,29 @@ class BlockRounding:
         self, intra: ExactIntra, latent: Tensor, weight: Tensor, offsets: np.ndarray
     ) -> None:
         self._intra = intra
-        self._round = RateAwareRounding()
-        step = torch.from_numpy(in_quarters(steps_of(offsets) / 16))
-        self._latent = intra.layout.blocks(latent).cpu() / step
-        self._weight = intra.layout.blocks(weight).cpu().to(self._latent) * step.square()
+        step = in_quarters(steps_of(offsets) / 16)
+        self._latent = intra.layout.blocks(latent).cpu().double().numpy() / step
+        self._weight = intra.layout.blocks(weight).cpu().double().numpy() * step**2
         self._step = 16 * step
 
     def symbols(
         self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
     ) -> np.ndarray:
-        wanted = self._latent[rows][:, i, j] - torch.from_numpy(mean) / self._step[i, j]
-        wanted = wanted.clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        weight = self._weight[rows][:, i, j]
-        found: np.ndarray = self._round(wanted, torch.from_numpy(scale), weight).int().numpy()
+        return self._choose(rows, i, j, scale, mean, np.zeros(len(i)))
+
+    def _choose(
+        self,
+        rows: slice,
+        i: np.ndarray,
+        j: np.ndarray,
+        scale: np.ndarray,
+        mean: np.ndarray,
+        total: np.ndarray,
+    ) -> np.ndarray:
+        """Symbols; their bits and weighted errors are added to `total` [P]."""
+        found = np.empty(mean.shape, np.int32)
+        here = self._latent[rows], self._weight[rows], self._step, i, j, scale, mean
+        _choose(*here, _penalties(), _costs(), found, total)
         return found
 
     def directions(self, blocks: Blocks, bits: np.ndarray) -> np.ndarray:
@@ -63,13 +75,13 @@ class BlockRounding:
         """The directions [TRIED, P] that cost least where the networks' scales are kept."""
         assert self._intra.directions is not None
         i, j = blocks.i[inside], blocks.j[inside]
-        step = self._step[i, j].numpy()
+        step = self._step[i, j]
         index = np.floor(blocks.scale[:, inside] / 2**16).clip(0, SCALE_LEVELS - 1)
         index = (index + blocks.offset[inside]).clip(0, SCALE_LEVELS - 1).astype(np.int32)
         total = bits.copy()
         for channels, means in self._intra.directions.predict_all(blocks.near[..., inside]):
-            wanted = self._latent[channels][:, i, j].numpy() - means / step
-            weight, scale = self._weight[channels][:, i, j].numpy(), index[channels][None]
+            wanted = self._latent[channels][:, i, j] - means / step
+            weight, scale = self._weight[channels][:, i, j], index[channels][None]
             size = abs(wanted).astype(np.float32)
             nearest = np.floor(size + 0.5)
             best = np.float32(np.inf)
@@ -86,14 +98,60 @@ class BlockRounding:
         total = np.zeros(len(which))
 
         def symbols(group: slice, index: np.ndarray, mean: np.ndarray) -> np.ndarray:
-            nonlocal total
-            found = self.symbols(group, here.i, here.j, index, mean)
-            wanted = self._latent[group][:, here.i, here.j].numpy()
-            error = wanted - mean / self._step[here.i, here.j].numpy() - found
-            weight = self._weight[group][:, here.i, here.j].numpy()
-            total += (symbol_costs(abs(found), index.astype(np.int32)) + weight * error**2).sum(0)
-            return found
+            return self._choose(group, here.i, here.j, index, mean, total)
 
         first = self._intra.directed(here, direction)
         self._intra.within(first, here.scale, here.offset, symbols)
         return total
+
+
+@cache
+def _penalties() -> np.ndarray:
+    return step_penalties().numpy()
+
+
+@cache
+def _costs() -> np.ndarray:
+    """[SCALE_LEVELS, TABLED] bits of magnitudes (float32)."""
+    return symbol_costs(np.arange(TABLED), np.arange(SCALE_LEVELS)[:, None])
+
+
+@compiled
+def _choose(
+    latent: np.ndarray,
+    weight: np.ndarray,
+    step: np.ndarray,
+    i: np.ndarray,
+    j: np.ndarray,
+    scale: np.ndarray,
+    mean: np.ndarray,
+    penalties: np.ndarray,
+    costs: np.ndarray,
+    symbols: np.ndarray,
+    total: np.ndarray,
+) -> None:
+    """Rounds as `RateAwareRounding`, and adds what it costs.
+
+    Args:
+        latent, weight: Of the channels [C, rows, columns].
+        step: [rows, columns].
+        i, j: Rows and columns of blocks [P].
+        scale, mean: [C, P].
+        penalties, costs: Of magnitudes by scale index.
+        symbols: Takes the symbols [C, P].
+        total: Bits and weighted errors are added to it [P].
+    """
+    most = penalties.shape[1] - 1
+    for p in range(len(i)):
+        cost = 0.0
+        for c in range(len(mean)):
+            wanted = latent[c, i[p], j[p]] - mean[c, p] / step[i[p], j[p]]
+            limited = min(max(wanted, -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
+            size, own = abs(limited), weight[c, i[p], j[p]]
+            nearest = np.floor(size + 0.5)
+            if own * (2 * (size - nearest) + 1) < penalties[scale[c, p], min(int(nearest), most)]:
+                nearest -= 1
+            symbols[c, p] = int(nearest if limited > 0 else -nearest)
+            bits = costs[scale[c, p], min(int(nearest), TABLED - 1)]
+            cost += bits + own * (wanted - symbols[c, p]) ** 2
+        total[p] += cost

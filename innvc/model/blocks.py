@@ -265,7 +265,7 @@ def _spread_line(shares: np.ndarray, taps: np.ndarray, line: np.ndarray) -> None
 def find_errors(
     blocks: Blocks, room: Room, samples: np.ndarray, target: np.ndarray, errors: np.ndarray
 ) -> None:
-    """See `Warp.errors`."""
+    """See `warp.PredictionErrors`."""
     share, block, window, line = room
     rows, columns = target.shape
     for n in range(len(blocks.weight)):
@@ -275,10 +275,14 @@ def find_errors(
         y0, x0 = blocks.place[n, 0], blocks.place[n, 1]
         for i in range(len(share)):
             error, row = errors[i, n], target[min(max(y0 + i, 0), rows - 1)]
-            # Outside of the picture there are no shares.
-            for j in range(len(error)):
-                wanted = row[min(max(x0 + j, 0), columns - 1)]
-                error[j] = (wanted - block[i, j]) * share[i, j]
+            if x0 >= 0 and x0 + len(error) <= columns:
+                row = row[x0:]
+                for j in range(len(error)):
+                    error[j] = (row[j] - block[i, j]) * share[i, j]
+            else:  # outside of the picture there are no shares
+                for j in range(len(error)):
+                    wanted = row[min(max(x0 + j, 0), columns - 1)]
+                    error[j] = (wanted - block[i, j]) * share[i, j]
 
 
 @fused

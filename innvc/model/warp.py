@@ -9,6 +9,7 @@ from torch import Tensor
 
 from innvc.model.blocks import (
     TAPS,
+    Blocks,
     Room,
     find_errors,
     give_back,
@@ -45,6 +46,41 @@ def _windows(count: int, cell: int, reach: int, kind: np.dtype) -> np.ndarray:
     return windows.astype(kind)
 
 
+class _Cells:
+    """Cells of a plane, and the blocks that predict them.
+
+    Args:
+        counts: Rows and columns of cells.
+        plane: Whose samples.
+        kind: Their dtype.
+        size: Luma samples of a cell.
+        overlap: Luma samples by which a prediction reaches into the neighbours.
+    """
+
+    def __init__(
+        self, counts: tuple[int, int], plane: Plane, kind: np.dtype, size: int, overlap: int
+    ) -> None:
+        cell, self.reach = plane.samples(size), plane.samples(overlap)
+        self.shape = counts[0] * cell[0], counts[1] * cell[1]
+        self._precision = plane.precision
+        pairs = list(zip(counts, cell, self.reach, self._precision, strict=True))
+        self._filters = _filters(pairs[0][3], kind), _filters(pairs[1][3], kind)
+        self._windows = _windows(*pairs[0][:3], kind), _windows(*pairs[1][:3], kind)
+
+    def blocks(self, vector: np.ndarray, which: np.ndarray, weights: np.ndarray) -> Blocks:
+        """Those of some cells, `which` [n], by vectors and weights of all."""
+        shapes = self.shape, self.reach, self._precision
+        return lay_out(vector, which, weights, *shapes, self._filters, self._windows)
+
+    def room(self) -> Room:
+        """For one block."""
+        windows = self._windows
+        height, width, kind = windows[0].shape[1], windows[1].shape[1], windows[0].dtype
+        span = -(-(width + TAPS - 1) // LANES) * LANES
+        shapes = (height, width), (height, width), (height + TAPS - 1, span), span
+        return Room(*(np.zeros(shape, kind) for shape in shapes))
+
+
 class Warp:
     """Block motion compensation of one plane by one set of vectors: linear in the samples.
 
@@ -58,7 +94,6 @@ class Warp:
         like: A tensor of the samples' dtype.
         size: Luma samples of a cell.
         overlap: Luma samples by which a prediction reaches into the neighbours.
-        cells: Numbers of some cells, which alone are predicted.
     """
 
     def __init__(
@@ -69,45 +104,26 @@ class Warp:
         like: Tensor,
         size: int = QUARTER,
         overlap: int = OVERLAP,
-        cells: Tensor | None = None,
     ) -> None:
         counts = vector.shape[1], vector.shape[2]
-        cell, self._reach = plane.samples(size), plane.samples(overlap)
-        self._shape = counts[0] * cell[0], counts[1] * cell[1]
         self._like = like[..., :0].detach().cpu()
         kind = self._like.numpy().dtype
+        self._cells = _Cells(counts, plane, kind, size, overlap)
         weights = np.ones(counts, kind) if weight is None else weight.to(self._like).numpy()
-        which = np.flatnonzero(weights) if cells is None else cells.numpy()
-        pairs = list(zip(counts, cell, self._reach, plane.precision, strict=True))
-        self._blocks = lay_out(
-            np.ascontiguousarray(vector.cpu().numpy(), np.int64),
-            which,
-            weights,
-            self._shape,
-            self._reach,
-            plane.precision,
-            (_filters(pairs[0][3], kind), _filters(pairs[1][3], kind)),
-            (_windows(*pairs[0][:3], kind), _windows(*pairs[1][:3], kind)),
-        )
-
-    def _room(self) -> Room:
-        height, width = (shares.shape[1] for shares in (self._blocks.rows, self._blocks.columns))
-        span = -(-(width + TAPS - 1) // LANES) * LANES
-        shapes = (height, width), (height, width), (height + TAPS - 1, span), span
-        return Room(*(np.zeros(shape, self._blocks.rows.dtype) for shape in shapes))
+        vectors = np.ascontiguousarray(vector.cpu().numpy(), np.int64)
+        self._blocks = self._cells.blocks(vectors, np.flatnonzero(weights), weights)
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Predictions [N, H, W] from samples [N, H, W]."""
-        y, x = self._reach
-        size = len(samples), self._shape[0] + 2 * y, self._shape[1] + 2 * x
-        padded = samples.new_zeros(size, device="cpu")
-        predict(self._blocks, self._room(), _array(samples), y, x, padded.numpy())
-        return padded[:, y : y + self._shape[0], x : x + self._shape[1]].to(samples.device)
+        (height, width), (y, x) = self._cells.shape, self._cells.reach
+        padded = samples.new_zeros(len(samples), height + 2 * y, width + 2 * x, device="cpu")
+        predict(self._blocks, self._cells.room(), _array(samples), y, x, padded.numpy())
+        return padded[:, y : y + height, x : x + width].to(samples.device)
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """The transpose of the linear map, [N, H, W] to [N, H, W]."""
-        result = samples.new_zeros(len(samples), *self._shape, device="cpu")
-        room = self._room()
+        result = samples.new_zeros(len(samples), *self._cells.shape, device="cpu")
+        room = self._cells.room()
         edge = TAPS - 1
         part = np.zeros((len(room.window) + edge, room.window.shape[1] + LANES), room.line.dtype)
         give_back(self._blocks, room, _array(samples), part, part[0].copy(), result.numpy())
@@ -115,21 +131,34 @@ class Warp:
 
     def received(self) -> Tensor:
         """The transpose for samples that are all one, [1, H, W]."""
-        result = self._like.new_zeros(1, *self._shape)
+        result = self._like.new_zeros(1, *self._cells.shape)
         give_back_ones(self._blocks, result[0].numpy())
         return result
 
-    def errors(self, samples: Tensor, target: Tensor) -> Tensor:
-        """What predictions of cells and the samples around lack, by share [height, n, width].
 
-        Args:
-            samples: What predicts [H, W].
-            target: What is predicted [H, W].
-        """
-        room = self._room()
-        height, width = room.share.shape
-        errors = samples.new_empty(height, len(self._blocks.weight), width)
-        find_errors(self._blocks, room, _array(samples), _array(target), errors.numpy())
+class PredictionErrors:
+    """What predictions of some cells and the samples around lack; not for threads at once.
+
+    Args:
+        target: What is predicted [H, W].
+        reference: What predicts [H, W].
+        plane: Whose samples.
+        size: Luma samples of a cell.
+    """
+
+    def __init__(self, target: Tensor, reference: Tensor, plane: Plane, size: int) -> None:
+        self._target, self._reference = _array(target), _array(reference)
+        height, width = plane.samples(size)
+        counts, kind = (len(target) // height, target.shape[1] // width), self._target.dtype
+        self._cells = _Cells(counts, plane, kind, size, OVERLAP)
+        self._weights, self._room = np.ones(counts, kind), self._cells.room()
+
+    def __call__(self, vector: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """PredictionErrors by share [height, n, width] by vectors of all cells, of those `which` [n]."""
+        height, width = self._room.share.shape
+        errors = np.empty((height, len(which), width), self._target.dtype)
+        blocks = self._cells.blocks(vector, which, self._weights)
+        find_errors(blocks, self._room, self._reference, self._target, errors)
         return errors
 
 
