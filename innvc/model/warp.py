@@ -154,7 +154,7 @@ class PredictionErrors:
         self._weights, self._room = np.ones(counts, kind), self._cells.room()
 
     def __call__(self, vector: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """PredictionErrors by share [height, n, width] by vectors of all cells, of those `which` [n]."""
+        """By share [height, n, width], of cells `which` [n]; `vector` holds those of all."""
         height, width = self._room.share.shape
         errors = np.empty((height, len(which), width), self._target.dtype)
         blocks = self._cells.blocks(vector, which, self._weights)
