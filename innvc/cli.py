@@ -89,9 +89,11 @@ def decode(
     """Decode a file to video."""
     limits = given(options.limits, limit)
     from innvc.bitstream.reader import Reader
+    from innvc.decoding import check_output
 
     # What is refused is refused before torch is loaded.
     Reader(source, limits, partial=partial).close()
+    check_output(source, output, overwrite)
     from innvc import api, decoder  # noqa: F401 - loads torch before the clock starts
 
     began, notes = time.monotonic(), list[str]()

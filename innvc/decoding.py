@@ -11,7 +11,7 @@ from innvc.comparison import Selection
 from innvc.errors import CorruptError, UsageError
 from innvc.output import same_file
 from innvc.reader import VideoReader, frame_range
-from innvc.video.sink import open_sink
+from innvc.video.sink import check_sink, open_sink
 from innvc.video.streams import StreamsPart
 
 
@@ -66,8 +66,7 @@ def decode(
         InnvcError: with a sentence, a hint and an exit code.
     """
     target = os.fspath(output)
-    if target != "-" and same_file(source, target):
-        raise UsageError("Output and input are the same file.", "Choose another output.")
+    check_output(source, target, overwrite)
     with VideoReader(
         source,
         device=device,
@@ -99,6 +98,18 @@ def decode(
             if note is not None:
                 note(text)
     return last - first
+
+
+def check_output(source: str | os.PathLike[str], target: str, overwrite: bool) -> None:
+    """Refuses an output that could not be put in place, before anything is decoded.
+
+    Raises:
+        UsageError: the name, the folder, or the source itself is in the way.
+        OutputExistsError: it exists and `overwrite` is not set.
+    """
+    if target != "-" and same_file(source, target):
+        raise UsageError("Output and input are the same file.", "Choose another output.")
+    check_sink(target, overwrite)
 
 
 def _streams(

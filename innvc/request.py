@@ -50,8 +50,6 @@ class EncodeRequest:
         Raises:
             UsageError, UnsupportedError: that.
         """
-        from innvc.presets import PRESETS
-
         check_settings(
             self.first_lambda(),
             self.steps,
@@ -72,9 +70,6 @@ class EncodeRequest:
                 raise UsageError(
                     "The model nvrc cannot aim at a size or a PSNR.", "Give --lambda or --quality."
                 )
-        if self.preset not in (*PRESETS, AUTO):
-            choices = ", ".join([*PRESETS, AUTO])
-            raise UsageError(f"There is no preset '{self.preset}'.", f"Choose one of {choices}.")
 
     def first_lambda(self) -> float:
         """The lambda that is given, or with which a search begins."""
@@ -98,14 +93,21 @@ class EncodeRequest:
         Raises:
             InnvcError: the input cannot be read, or not be encoded so.
         """
-        from innvc.device import limit_threads, select
-
-        where = select(self.device)
-        limit_threads(self.threads)
         refuse_innv(self.source)
         with open_source(
             self.source, size=self.size, pix_fmt=self.pix_fmt, fps=self.fps, frames=self.frames
         ) as video:
+            # These take seconds to import: what was wrong before is told at once.
+            from innvc.device import limit_threads, select
+            from innvc.presets import PRESETS
+
+            if self.preset not in (*PRESETS, AUTO):
+                choices = ", ".join([*PRESETS, AUTO])
+                raise UsageError(
+                    f"There is no preset '{self.preset}'.", f"Choose one of {choices}."
+                )
+            where = select(self.device)
+            limit_threads(self.threads)
             for note in video.notes:
                 remark(note)
             clip = Clip(video, self.source == "-", self.segment)

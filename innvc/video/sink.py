@@ -173,6 +173,27 @@ def _wanted(extension: str, info: VideoInfo, form: PixelFormat) -> tuple[PixelFo
     return form, ffv1(facts)
 
 
+def check_sink(path: str, overwrite: bool) -> str:
+    """Refuses an output that could not be put in place, before any work is done.
+
+    Returns:
+        Its extension, or "-".
+
+    Raises:
+        UsageError, OutputExistsError: as of `open_sink`.
+    """
+    if path == "-":
+        return path
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in EXTENSIONS:
+        raise UsageError(
+            f"It is not known how to write '{os.path.basename(path)}'.",
+            f"Use one of {', '.join(EXTENSIONS)}, or - for y4m on standard output.",
+        )
+    _check_output(path, overwrite)
+    return extension
+
+
 def open_sink(
     path: str | os.PathLike[str],
     info: VideoInfo,
@@ -200,12 +221,7 @@ def open_sink(
         InnvcError: the file cannot be made.
     """
     path = os.fspath(path)
-    extension = "-" if path == "-" else os.path.splitext(path)[1].lower()
-    if extension != "-" and extension not in EXTENSIONS:
-        raise UsageError(
-            f"It is not known how to write '{os.path.basename(path)}'.",
-            f"Use one of {', '.join(EXTENSIONS)}, or - for y4m on standard output.",
-        )
+    extension = check_sink(path, overwrite)
     form, encoding = _wanted(extension, info, pixel_format(pix_fmt) if pix_fmt else info.format)
     converter = Converter(info.format.name, info, form) if form != info.format else None
     written = converter.info if converter else info
@@ -216,7 +232,6 @@ def open_sink(
             writer: _Writer = Y4mWriter(sys.stdout.buffer, written, keep_open=True)
         return VideoSink("standard output", info, writer, converter, _nothing, _nothing)
 
-    _check_output(path, overwrite)
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]
     # Not by the process number: in containers that is often the same as of one that was killed.
