@@ -12,8 +12,11 @@ from innvc.bitstream.reader import Reader
 from innvc.bitstream.step_offsets import steps_of
 from innvc.bitstream.wavefront import wavefront
 from innvc.errors import UnsupportedError
+from innvc.fit.block_rounding import BlockRounding
+from innvc.fit.symbol_costs import symbol_costs
 from innvc.model.model import InnvcModel, SampleLayout
 from innvc.model.motion import in_quarters
+from innvc.model.quantisation import RateAwareRounding
 from innvc.presets import Clip, make
 
 LAYOUTS = [("gray", 0, 0), ("yuv", 1, 1), ("yuv", 1, 0), ("yuv", 0, 0), ("rgb", 0, 0)]
@@ -170,3 +173,28 @@ def test_an_intra_packet_without_an_intra_prior_is_corrupt(street, tmp_path):
     assert not packet.intra
     with pytest.raises(ValueError, match="intra prior"):
         replace(packet, intra=True).validate_in(0, segment, header)
+
+
+def test_symbols_are_those_of_rate_aware_rounding():
+    """And what they cost is their bits and weighted errors."""
+    intra, rng = ExactIntra(model_of().intra), np.random.default_rng(5)
+    latent, weight = rng.laplace(size=(384, 3, 4)) * 9, rng.exponential(size=(384, 3, 4))
+    latent[::50] *= 500
+    offsets = rng.integers(-4, 9, (3, 4))
+    latent, weight = torch.from_numpy(latent).float(), torch.from_numpy(weight).float()
+    chooser = BlockRounding(intra, latent, weight, offsets)
+    rows, (i, j) = slice(20, 60), (rng.integers(0, n, 500) for n in (6, 8))
+    scale = rng.integers(0, 64, (40, 500))
+    mean = rng.integers(-200, 200, (40, 500)).astype(float)
+    total = np.zeros(500)
+    symbols = chooser._choose(rows, i, j, scale, mean, total)
+    step = torch.from_numpy(in_quarters(steps_of(offsets) / 16))[i, j]
+    wanted, worth = (intra.layout.blocks(x)[rows][:, i, j].double() for x in (latent, weight))
+    wanted, worth = wanted / step - torch.from_numpy(mean) / (16 * step), worth * step**2
+    limited = wanted.clamp(-30_000, 30_000)
+    rounded = RateAwareRounding()(limited, torch.from_numpy(scale), worth).numpy()
+    assert np.array_equal(symbols, rounded) and abs(symbols).max() == 30_000
+    errors = worth.numpy() * (wanted.numpy() - rounded) ** 2
+    cost = symbol_costs(abs(symbols), scale) + errors
+    assert np.allclose(total, cost.sum(0), rtol=1e-12)
+    assert np.array_equal(symbols, chooser.symbols(rows, i, j, scale, mean))

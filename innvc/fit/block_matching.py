@@ -83,7 +83,7 @@ class Search:
         """The same, of vectors that were not tried yet."""
         errors = self._errors(vector, cells)
         side = errors.shape[-1]
-        basis = _single_dct(side)
+        basis = dct(side)
         coefficients = (basis @ torch.from_numpy(errors).flatten(1)).view(-1, side) @ basis.T
         parts = errors, coefficients.view(errors.shape).numpy()
         found, bits = np.zeros((2, len(cells)))
@@ -316,14 +316,8 @@ def _take_better(
 
 @cache
 def dct(size: int) -> Tensor:
-    """[size, size] the orthonormal DCT."""
+    """[size, size] the orthonormal DCT, float32."""
     k = torch.arange(size, dtype=torch.float64)
     basis = torch.cos(torch.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * sqrt(2 / size)
     basis[0] /= sqrt(2)
-    return basis
-
-
-@cache
-def _single_dct(size: int) -> Tensor:
-    """The same in float32."""
-    return dct(size).float()
+    return basis.float()

@@ -250,7 +250,7 @@ class LevelMatcher:
             detail = (gain[: len(residuals)] / step)[:, None, None, None]
             low = detail[:1] ** 2 / detail
             cells = to_cells(torch.stack(residuals), plane.samples(CELL))
-            vertical, horizontal = (dct(n).to(cells) for n in plane.samples(CELL))
+            vertical, horizontal = (dct(n) for n in plane.samples(CELL))
             coefficients = vertical @ cells @ horizontal.T
             own = _bits(low * coefficients[:1])
             total = total + _bits(detail * coefficients) + LOW_PASS_SHARE * own
