@@ -5,6 +5,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,18 @@ def test_help_loads_nothing_heavy(arguments):
     assert not below(loaded(COMMAND, *arguments), *HEAVY)
 
 
-def test_info_loads_nothing_heavy(clip):
+def test_info_loads_nothing_heavy_and_is_quick(clip):
+    """Three runs of it and of an import of torch alone, in turn."""
     for more in ([], ["--json"]):
         assert not below(loaded(COMMAND, "info", clip[1], *more), *HEAVY)
+    lines = ["-m", "innvc", "info", clip[1]], ["-c", "import torch"]
+    times = [[], []]
+    for _ in range(3):
+        for line, of in zip(lines, times, strict=True):
+            began = time.monotonic()
+            subprocess.run([sys.executable, *line], capture_output=True, check=True)
+            of.append(time.monotonic() - began)
+    assert min(times[0]) < min(times[1])
 
 
 @pytest.mark.parametrize(

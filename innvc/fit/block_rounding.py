@@ -55,7 +55,7 @@ class BlockRounding:
         """Symbols; their bits and weighted errors are added to `total` [P]."""
         found = np.empty(mean.shape, np.int32)
         here = self._latent[rows], self._weight[rows], self._step, i, j, scale, mean
-        _choose(*here, _penalties(), _costs(), found, total)
+        _round(*here, _penalties(), _costs(), found, total)
         return found
 
     def directions(self, blocks: Blocks, bits: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def _costs() -> np.ndarray:
 
 
 @compiled
-def _choose(
+def _round(
     latent: np.ndarray,
     weight: np.ndarray,
     step: np.ndarray,
