@@ -77,6 +77,7 @@ def encode(
     step_offsets: bool = True,
     dependent: bool = True,
     trellis_states: int | None = None,
+    paths: int | None = None,
     post_filter: bool = True,
     temporal_filter: bool = True,
     start: int | None = None,
@@ -121,7 +122,7 @@ def encode(
         mask, modulation, residual, base, coupling, context, grid_context, intra: Parts of the
             method, turned off or replaced for ablations; see `innvc.switches.Switches`.
         directions, motion, prediction, step_offsets, dependent, post_filter: The same.
-        scale_network, temporal_filter, trellis_states, start: The same.
+        scale_network, temporal_filter, trellis_states, paths, start: The same.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         workers: Processes that encode segments side by side and share the threads; 1 if absent.
@@ -177,6 +178,7 @@ def encode(
             step_offsets=step_offsets,
             dependent=dependent,
             trellis_states=trellis_states,
+            paths=paths,
             post_filter=post_filter,
             temporal_filter=temporal_filter,
             start=start,

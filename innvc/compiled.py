@@ -47,6 +47,11 @@ def fused(function: F) -> F:
     return compiled(function, fastmath={"contract"})
 
 
+def reassociated(function: F) -> F:
+    """As `compiled`, where sums may be taken in any order."""
+    return compiled(function, fastmath={"reassoc", "contract", "nsz"})
+
+
 class _Notice(event.Listener):
     """Tells once that something is compiled."""
 

@@ -43,6 +43,7 @@ class PriorConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     scale_units: Count = 0  # units of the scale network for each channel group; 0 is none
 
 
+MOST_PATHS = 10_000
 TrellisStates = Literal[8, 16, 32, 64, 128, 256]
 TRELLIS_STATES: tuple[int, ...] = get_args(TrellisStates)
 
@@ -90,4 +91,6 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameter_every: Size = 1  # steps between two that count the rate of the parameters
     learn_steps: bool = False  # fit the parameters' quantisation steps, too
     coarser_steps: int = 0  # octaves by which these steps begin coarser
+    # Tried at a time for each block of details, beside the trellis' own; 0 is none.
+    paths: Annotated[int, Meta(ge=0, le=MOST_PATHS)] = 0
     least_bytes: int = 0  # of the segment's latent, told from the first crop, to fit at all

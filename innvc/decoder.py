@@ -253,9 +253,10 @@ class SegmentDecoder:
             return None
         assert references is not None  # only a key packet has none before it
         found = motion.decode_prediction(coded, *self.cells)
-        return self._lifting(found).predict(references.to(self.device, self.dtype), 1, 1)
+        return self.lifting(found).predict(references.to(self.device, self.dtype), 1, 1)
 
-    def _lifting(self, found: Motion | None) -> lifting.Lifting:
+    def lifting(self, found: Motion | None) -> lifting.Lifting:
+        """The lifting of a packet, by its motion."""
         return lifting_of(found, self.model.packed_planes)
 
     def _half(self, half: bool) -> Tensor | None:
@@ -276,7 +277,7 @@ class SegmentDecoder:
             intra: The low-pass frame is in half-size blocks.
             prediction: Of the low-pass frame.
         """
-        lifter = self._lifting(found)
+        lifter = self.lifting(found)
         subbands = lifting.forward(frames.to(self.device, self.dtype), lifter)
         if prediction is not None:
             subbands[:1] -= lifter.gains(subbands)[:1] * prediction
@@ -312,7 +313,7 @@ class SegmentDecoder:
             field: False leaves the field out: the latent alone (paper figure 4).
             gains: Of the filters.
         """
-        group, lifter = self.segment.sizes[number], self._lifting(found)
+        group, lifter = self.segment.sizes[number], self.lifting(found)
         if values is None:
             values = torch.zeros(group, len(self.model.planes), *self.size)
         scale = lifter.gains(torch.empty(group, 1, 1, 1, dtype=self.dtype, device=self.device))

@@ -199,6 +199,10 @@ def encode(
         int | None,
         ablation(metavar="N", help="States of dependent quantisation: 8, 16, 32 ... 256."),
     ] = None,
+    paths: Annotated[
+        int | None,
+        ablation(metavar="N", help="Paths tried for each block, for what rounded samples err."),
+    ] = None,
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
@@ -250,6 +254,7 @@ def encode(
         step_offsets=not no_step_offsets,
         dependent=not no_dependent,
         trellis_states=trellis_states,
+        paths=paths,
         post_filter=not no_filter,
         temporal_filter=not no_temporal_filter,
         start=start,

@@ -122,7 +122,14 @@ class SegmentEncoder:
                 settings.seed,
             )
         plan = Plan(self.packed, self.groups, low_pass, matters)
-        self._coder = PacketEncoder(header, self.segment, plan, settings.lambda_, device)
+        self._coder = PacketEncoder(
+            header,
+            self.segment,
+            plan,
+            settings.lambda_,
+            device,
+            settings.fit.paths if self.fixed else 0,
+        )
         packets = [
             torch.cat([low.coded, group.subbands[1:].to(self.device)])
             for low, group in zip(low_pass, self.groups, strict=True)

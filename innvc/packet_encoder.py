@@ -12,19 +12,22 @@ from torch import Tensor
 
 from innvc.bitstream import gains, step_offsets
 from innvc.bitstream.header import HeaderRecord
-from innvc.bitstream.latent import code_packet
+from innvc.bitstream.latent import Packet, code_packet
 from innvc.bitstream.segment import PacketRecord, ParameterRecord, SegmentRecord
 from innvc.decoded import Picture
 from innvc.decoder import SegmentDecoder, layout_of
 from innvc.filters import NO_GAINS, Gains
 from innvc.fit import filter_gains
-from innvc.fit.block_rounding import BlockRounding
+from innvc.fit.block_rounding import BlockRounding, Remembered
 from innvc.fit.grouping import Group
 from innvc.fit.importance import offsets_for
 from innvc.fit.low_pass import LowPass
+from innvc.fit.refinement import Refinement
 from innvc.fit.rounding import Rounding
+from innvc.model.contexts import Context
 from innvc.model.model import STEP_UNIT, finest_step_base
-from innvc.model.motion import Motion
+from innvc.model.motion import Motion, MotionLifting
+from innvc.video.formats import pixel_format
 
 # What an error of a low-pass frame matters, for it is read to predict and to code others.
 CONTEXT_WORTH = 1.5
@@ -47,6 +50,56 @@ class Plan:
     importance: Sequence[Tensor] | None
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What a packet is coded from.
+
+    Attributes:
+        number: Of the packet.
+        frames: Packed originals [G, C, h, w].
+        latent: In steps [G, C, H, W].
+        weight: Bits that a squared error of one step is worth, of the same shape.
+        offsets: Step offsets of the low-pass frame [H, W].
+        motion: Of the packet.
+        prediction: Of the low-pass frame.
+        previous: Low-pass context of the packet before; None at a key packet.
+    """
+
+    number: int
+    frames: Tensor
+    latent: Tensor
+    weight: Tensor
+    offsets: np.ndarray
+    motion: Motion | None
+    intra: bool
+    prediction: Tensor | None
+    previous: Context | None
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A packet's symbols and what is decoded from them.
+
+    Attributes:
+        packet: The symbols.
+        picture: Decoded but for the filters; None where nobody asks for it.
+        gains: Of the filters.
+        filtered: The picture behind them.
+        error: What its errors are worth in bits: those of rounded samples, or of the latent.
+    """
+
+    packet: Packet
+    picture: Picture | None
+    gains: Gains
+    filtered: Picture | None
+    error: float
+
+    @property
+    def cost(self) -> float:
+        """Bits and errors."""
+        return 8 * sum(len(data) for layers in self.packet.coded for data in layers) + self.error
+
+
 class PacketEncoder:
     """Codes a segment's packets.
 
@@ -56,6 +109,7 @@ class PacketEncoder:
         plan: For them.
         lambda_: Weight of the distortion.
         device: Where to compute.
+        paths: Tried at a time for each block of details (see `Refinement`); 0 is none.
     """
 
     def __init__(
@@ -65,73 +119,152 @@ class PacketEncoder:
         plan: Plan,
         lambda_: float,
         device: torch.device,
+        paths: int = 0,
     ) -> None:
         self.header = header
         self.segment = segment
         self.plan = plan
         self.lambda_ = lambda_
         self.device = device
+        # Of more than 8 bits rounding takes little; samples of RGB are of several planes' latents.
+        form = pixel_format(header.pix_fmt)
+        self._paths = paths if form.depth == 8 and form.family != "rgb" else 0
 
     def code(
         self, record: ParameterRecord, report: Callable[[int], None] = lambda done: None
     ) -> Iterator[tuple[PacketRecord, float]]:
-        """The packets, and what the error of each one's latent is worth in bits.
+        """The packets, and what the error of each one is worth in bits.
 
         Args:
             record: The coded parameters, which are read as a decoder reads them.
             report: Is told how many frames are done.
         """
-        frames_done = itertools.count(1)
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low, references = None, None
         for number, start in enumerate(self.segment.starts()):
-            coded, choice = self.plan.groups[number].motion, self.plan.low_pass[number]
+            motion, choice = self.plan.groups[number].motion, self.plan.low_pass[number]
             group, intra = self.segment.sizes[number], choice.intra
             frames = self.plan.packed[start : start + group]
-            found = decoder.motion(coded, group)
-            predicted = decoder.prediction(choice.prediction, references)
-            latent = decoder.analyse(number, frames, found, intra, predicted).double()
-            weight = self._error_weight(decoder, number)
-            offsets = self._step_offsets(number, decoder.size)
-            rounding = Rounding(latent, weight, decoder.prior.symbols, offsets)
-            of_blocks = None
-            if intra and decoder.intra is not None:
-                of_blocks = BlockRounding(decoder.intra, latent[0], weight[0], offsets)
-            packet = code_packet(
-                decoder.prior,
-                group,
-                decoder.size,
-                None if number in self.segment.keys else low,
-                intra=decoder.intra if intra else None,
-                predicted=predicted is not None,
-                grid=decoder.grid_context(number),
-                offsets=offsets,
-                choose=rounding,
-                choose_block=of_blocks,
-                found=lambda values: report(next(frames_done)),
+            found = decoder.motion(motion, group)
+            prediction = decoder.prediction(choice.prediction, references)
+            source = _Source(
+                number=number,
+                frames=frames,
+                latent=decoder.analyse(number, frames, found, intra, prediction).double(),
+                weight=self._error_weight(decoder, number),
+                offsets=self._step_offsets(number, decoder.size),
+                motion=found,
+                intra=intra,
+                prediction=prediction,
+                previous=None if number in self.segment.keys else low,
             )
-            low = packet.low
-            error = float((weight * (latent - packet.values.to(latent) / 16).square()).sum())
-            chosen, references, leads = NO_GAINS, None, self._is_predicted(number + 1)
-            if leads or decoder.filters.any:
-                picture = decoder.synthesis(number, packet.values, found, intra, predicted)
-                chosen, picture = self._filtered(decoder, picture, found, frames)
-                references = picture.references if leads else None
+            coded = self._coded(decoder, source, start, report)
+            packet, low = coded.packet, coded.packet.low
+            references = coded.filtered.references if coded.filtered is not None else None
             yield (
                 PacketRecord(
                     number=number,
                     symbols_crc=packet.checksums,
                     lengths=[[len(layer) for layer in layers] for layers in packet.coded],
                     data=b"".join(layer for layers in packet.coded for layer in layers),
-                    motion=coded,
+                    motion=motion,
                     intra=intra,
-                    gains=_encoded(chosen.alone),
+                    gains=_encoded(coded.gains.alone),
                     prediction=choice.prediction,
-                    step_offsets=step_offsets.encode(offsets),
-                    temporal_gains=_encoded(chosen.in_time),
+                    step_offsets=step_offsets.encode(source.offsets),
+                    temporal_gains=_encoded(coded.gains.in_time),
                 ),
-                error,
+                coded.error,
             )
+
+    def _coded(
+        self, decoder: SegmentDecoder, source: _Source, start: int, report: Callable[[int], None]
+    ) -> _Coded:
+        """The packet that costs least of those that are tried."""
+        group, lifter = len(source.frames), decoder.lifting(source.motion)
+        symbols = decoder.prior.symbols
+        refined = self._paths > 0 and group > 1 and symbols.planes is not None
+        refined = refined and isinstance(lifter, MotionLifting)
+        counted = itertools.count(1)
+
+        def coded(choose: Rounding, blocks: Remembered | None) -> _Coded:
+            packet = code_packet(
+                decoder.prior,
+                group,
+                decoder.size,
+                source.previous,
+                intra=decoder.intra if source.intra else None,
+                predicted=source.prediction is not None,
+                grid=decoder.grid_context(source.number),
+                offsets=source.offsets,
+                choose=choose,
+                choose_block=blocks,
+                found=lambda values: report(start + next(counted) // (1 + refined)),
+            )
+            return self._decoded(decoder, source, packet, refined)
+
+        first = Rounding(source.latent, source.weight, symbols, source.offsets)
+        blocks = None
+        if source.intra and decoder.intra is not None:
+            chooser = BlockRounding(
+                decoder.intra, source.latent[0], source.weight[0], source.offsets
+            )
+            blocks = Remembered(chooser)
+        once = coded(first, blocks)
+        if not refined:
+            return once
+        if blocks is not None:
+            blocks.again()
+        assert isinstance(lifter, MotionLifting)
+        refinement = self._refinement(decoder, source, once, lifter)
+        second = Rounding(source.latent, source.weight, symbols, source.offsets, refinement, first)
+        return min(once, coded(second, blocks), key=lambda tried: tried.cost)
+
+    def _decoded(
+        self, decoder: SegmentDecoder, source: _Source, packet: Packet, measured: bool
+    ) -> _Coded:
+        number, values = source.number, packet.values
+        error = source.weight * (source.latent - values.to(source.latent) / 16).square()
+        if not (measured or self._is_predicted(number + 1) or decoder.filters.any):
+            return _Coded(packet, None, NO_GAINS, None, float(error.sum()))
+        picture = decoder.synthesis(number, values, source.motion, source.intra, source.prediction)
+        chosen, filtered = self._filtered(decoder, picture, source.motion, source.frames)
+        if not measured:
+            return _Coded(packet, picture, chosen, filtered, float(error.sum()))
+        rows, columns = -(-self.header.height // 2), -(-self.header.width // 2)
+        errors = (filtered.frames.round() - source.frames).square()[..., :rows, :columns]
+        worth = self._worth(decoder)
+        planes = zip(decoder.filters.planes, worth, strict=True)
+        total = sum(w * float(errors[:, plane.channels].sum()) for plane, w in planes)
+        return _Coded(packet, picture, chosen, filtered, total)
+
+    def _refinement(
+        self, decoder: SegmentDecoder, source: _Source, coded: _Coded, lifter: MotionLifting
+    ) -> Refinement:
+        picture, filtered = coded.picture, coded.filtered
+        assert picture is not None and filtered is not None
+
+        def change(moved: Tensor) -> Tensor:
+            frames = picture.frames + moved
+            found = decoder.filters.apply(frames, coded.gains, source.motion, len(frames))
+            return torch.stack(list(found)) - filtered.frames
+
+        return Refinement(
+            decoder,
+            source.number,
+            lifter,
+            coded.packet.values / 16,
+            filtered.frames - source.frames,
+            change,
+            self._worth(decoder),
+            self._paths,
+        )
+
+    def _worth(self, decoder: SegmentDecoder) -> list[float]:
+        """Bits that a squared error of a sample is worth, of each plane."""
+        model = decoder.model
+        shares = dict(zip(model.planes.tolist(), model.error_shares().tolist(), strict=True))
+        return [self.lambda_ * shares[plane] for plane in sorted(shares)]
 
     def _step_offsets(self, number: int, size: tuple[int, int]) -> np.ndarray:
         if self.plan.importance is None:
@@ -151,9 +284,7 @@ class PacketEncoder:
     ) -> tuple[Gains, Picture]:
         """Gains of the filters for a decoded packet, and what they make of it."""
         size = -(-self.header.height // 2), -(-self.header.width // 2)
-        model, filters = decoder.model, decoder.filters
-        shares = dict(zip(model.planes.tolist(), model.error_shares().tolist(), strict=True))
-        weights = [self.lambda_ * shares[plane] for plane in sorted(shares)]
+        filters, weights = decoder.filters, self._worth(decoder)
         frames, alone, in_time = picture.frames, None, None
         if filters.alone is not None:
             alone = filter_gains.choose(filters.alone, frames, originals, size, weights)

@@ -20,6 +20,8 @@ from innvc.switches import AS_PRESET, Switches
 # the adaptive tables of smaller ones learn as much (docs/results.md).
 TABLES_PAY = 400_000
 
+PATHS = 400  # more, and a second time, save little more (docs/results.md)
+
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
 
 
@@ -64,6 +66,8 @@ def make(
 def _switched(
     config: ModelConfig, fit: FitConfig, clip: Clip, switches: Switches
 ) -> tuple[ModelConfig, FitConfig]:
+    if switches.paths is not None:
+        fit = changed(fit, paths=switches.paths)
     if not switches.mask:
         fit = changed(fit, mask=(0.0, 0.0))
     if not switches.modulation:
@@ -170,13 +174,18 @@ def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """As fast, for longer."""
-    return _transform(clip), _of_tables(60)
+    return _transform(clip), _of_tables(60, PATHS)
 
 
-def _of_tables(steps: int) -> FitConfig:
+def _of_tables(steps: int, paths: int = 0) -> FitConfig:
     learn = ("prior.base", "prior.temporal")
     return FitConfig(
-        steps=steps, learn=learn, straight_through=1.0, rate=0.3, least_bytes=TABLES_PAY
+        steps=steps,
+        learn=learn,
+        straight_through=1.0,
+        rate=0.3,
+        least_bytes=TABLES_PAY,
+        paths=paths,
     )
 
 

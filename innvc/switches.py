@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from innvc.config import TRELLIS_STATES
+from innvc.config import MOST_PATHS, TRELLIS_STATES
 from innvc.errors import UsageError
 from innvc.model import starting_points
 
@@ -31,6 +31,8 @@ class Switches:
         step_offsets: False quantises low-pass frames the same everywhere.
         dependent: False quantises every latent symbol by itself.
         trellis_states: Of dependent quantisation; None is the preset's.
+        paths: Tried for each block of details, beside the trellis' own, for what rounded samples
+            err; 0 is none, None is the preset's.
         post_filter: False leaves decoded frames as the lifting gives them.
         temporal_filter: False does not filter decoded frames along the motion.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
@@ -53,6 +55,7 @@ class Switches:
     step_offsets: bool = True
     dependent: bool = True
     trellis_states: int | None = None
+    paths: int | None = None
     post_filter: bool = True
     temporal_filter: bool = True
     start: int | None = None
@@ -85,6 +88,10 @@ class Switches:
             raise UsageError(
                 f"There is no trellis of {self.trellis_states} states.",
                 f"Choose one of {', '.join(map(str, TRELLIS_STATES))}.",
+            )
+        if self.paths is not None and not 0 <= self.paths <= MOST_PATHS:
+            raise UsageError(
+                f"Cannot try {self.paths} paths.", f"Give a number from 0 to {MOST_PATHS}."
             )
         known = [0, *starting_points.STARTING_POINTS]
         if self.start is not None and self.start not in known:

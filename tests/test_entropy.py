@@ -218,6 +218,9 @@ class RandomChooser:
         symbols = np.where(far, symbols * 2000, symbols)
         return symbols.round().clip(-30000, 30000).astype(np.int32)
 
+    def known(self, subband):
+        return None
+
     def skipped(self, subband):
         return None
 

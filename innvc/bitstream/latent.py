@@ -33,6 +33,9 @@ class Chooser(Protocol):
     ) -> np.ndarray:
         """Symbols [channels, H, W] (int32) for scale indexes and means; `places` [H, W] count."""
 
+    def known(self, subband: int) -> np.ndarray | None:
+        """Positions [H, W] to code as zero, where the symbols need no passes before; else None."""
+
     def skipped(self, subband: int) -> np.ndarray:
         """Positions [H, W] to code as zero, by the symbols chosen so far for this frame."""
 
@@ -130,8 +133,12 @@ def code_packet(
         )
         coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
-        wanted = None
-        if choose is not None and (exact.config.skip or exact.symbols.planes is not None):
+        wanted = None if choose is None else choose.known(j)
+        if (
+            choose is not None
+            and wanted is None
+            and (exact.config.skip or exact.symbols.planes is not None)
+        ):
             # Passes before tell what each position costs: by itself, and along a path of states.
             for dependent in (False, True)[: 1 + (exact.symbols.planes is not None)]:
                 trial = FramePrior(exact, *outside, skip)

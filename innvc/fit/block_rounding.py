@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
 from torch import Tensor
 
 from innvc.bitstream.directions import NONE
-from innvc.bitstream.intra import Blocks, ExactIntra
+from innvc.bitstream.intra import BlockChooser, Blocks, ExactIntra
 from innvc.bitstream.step_offsets import steps_of
 from innvc.compiled import compiled
 from innvc.fit.symbol_costs import TABLED, symbol_costs
@@ -17,6 +18,33 @@ from innvc.model.motion import in_quarters
 from innvc.model.quantisation import SCALE_LEVELS, step_penalties
 
 TRIED = 8  # directions of a block that are coded on trial
+
+
+class Remembered:
+    """Gives what a chooser found in one pass over the blocks once more in later ones."""
+
+    def __init__(self, chooser: BlockChooser) -> None:
+        self._chooser = chooser
+        self._found: list[np.ndarray] = []
+        self._again: Iterator[np.ndarray] | None = None
+
+    def again(self) -> None:
+        """The next pass begins."""
+        self._again = iter(self._found)
+
+    def directions(self, blocks: Blocks, bits: np.ndarray) -> np.ndarray:
+        return self._answer(lambda: self._chooser.directions(blocks, bits))
+
+    def symbols(
+        self, rows: slice, i: np.ndarray, j: np.ndarray, scale: np.ndarray, mean: np.ndarray
+    ) -> np.ndarray:
+        return self._answer(lambda: self._chooser.symbols(rows, i, j, scale, mean))
+
+    def _answer(self, ask: Callable[[], np.ndarray]) -> np.ndarray:
+        if self._again is not None:
+            return next(self._again)
+        self._found.append(ask())
+        return self._found[-1]
 
 
 class BlockRounding:

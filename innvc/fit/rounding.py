@@ -8,9 +8,13 @@ from torch import Tensor
 
 from innvc.bitstream.dependent import SymbolCoder
 from innvc.bitstream.step_offsets import steps_of
+from innvc.fit.refinement import Refinement
 from innvc.fit.trellis import Trellis
 from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skipping
+
+# So much more than else errors count against values that were found before.
+NEAR = 16
 
 
 class Rounding:
@@ -21,6 +25,7 @@ class Rounding:
         weight: Bits a squared error of one step is worth, of the same shape.
         symbols: How they are coded.
         offsets: Step offsets [H, W] of the low-pass frame.
+        refinement: Finds better values for some frames; the others stay as they were `before`.
     """
 
     def __init__(
@@ -29,13 +34,24 @@ class Rounding:
         weight: Tensor,
         symbols: SymbolCoder,
         offsets: np.ndarray,
+        refinement: Refinement | None = None,
+        before: Rounding | None = None,
     ) -> None:
         latent, weight = latent.cpu(), weight.cpu()
         # Steps of the positions, in those of the channels, [G, 1, H, W].
         self._step = torch.ones_like(latent[:, :1])
         self._step[0, 0] = torch.from_numpy(steps_of(offsets) / 16).to(latent)
-        self._latent = latent
+        self._latent = self._aims = latent
         self._weight = weight.to(latent.dtype) * self._step.square()
+        self._refinement, self._before = refinement, before
+        # Of each frame, in the last pass.
+        self._symbols = np.zeros(latent.shape, np.int32)
+        self._skipped: dict[int, np.ndarray] = {}
+        if refinement is not None:
+            again = refinement.details
+            self._latent = latent.clone()
+            self._latent[again] = refinement.values[again].to(latent)
+            self._weight[again] *= NEAR
         self._round = RateAwareRounding()
         self._bits = ChosenBits().to(latent)
         self._planes, self._following = symbols.planes, symbols.following
@@ -53,6 +69,16 @@ class Rounding:
         self, subband: int, rows: slice, places: np.ndarray, scale: np.ndarray, mean: np.ndarray
     ) -> np.ndarray:
         """Symbols of a subband frame's channels; notes what they cost until `skipped` is asked."""
+        before = self._before
+        if before is not None and self.known(subband) is not None:
+            return before._symbols[subband, rows]
+        found = self._found(subband, rows, places, scale, mean)
+        self._symbols[subband][rows, places] = found[:, places]
+        return found
+
+    def _found(
+        self, subband: int, rows: slice, places: np.ndarray, scale: np.ndarray, mean: np.ndarray
+    ) -> np.ndarray:
         if subband != self._subband:
             self._begin(subband)
         weight = self._weight[subband, rows]
@@ -76,6 +102,12 @@ class Rounding:
         found: np.ndarray = chosen.to(torch.int32).numpy()
         return found
 
+    def known(self, subband: int) -> np.ndarray | None:
+        """Skipped positions [H, W] of frames that stay as they were before."""
+        if self._before is None or self._refinement is None or subband in self._refinement.details:
+            return None
+        return self._before._skipped.get(subband)
+
     def skipped(self, subband: int) -> np.ndarray:
         """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
         coded, zero, sizes = self._costs
@@ -83,11 +115,22 @@ class Rounding:
         if self._planes is not None:
             scale, x = self._seen.reshape(2, len(self._planes), -1)
             weight = self._weight[subband].flatten(1).numpy()
-            starts = sorted(self._starts)
+            starts, passed = sorted(self._starts), self._trellis is not None
             self._trellis = None  # it is large
             self._trellis = Trellis(self._following, x, scale, weight, self._planes, starts)
             coded = torch.from_numpy(self._trellis.costs).to(zero).view_as(zero)
             zero = torch.from_numpy((weight * x**2).sum(0)).to(zero).view_as(zero)
             empty = coded >= zero
         mask: np.ndarray = worth_skipping(coded, zero, empty).numpy()
+        self._skipped[subband] = mask
+        refinement = self._refinement
+        if refinement is not None and passed:
+            assert self._planes is not None
+            scale, x = self._seen
+            mean = self._latent[subband].numpy() - x
+            aim = self._aims[subband].numpy() - mean
+            found = refinement(subband, self._symbols[subband], scale.astype(int), aim, mean, ~mask)
+            self._latent[subband] = torch.from_numpy(found)
+            scale, x = scale.reshape(len(scale), -1), (found - mean).reshape(len(scale), -1)
+            self._trellis = Trellis(self._following, x, scale, weight, self._planes, starts)
         return mask

@@ -45,7 +45,7 @@ class Trellis:
         planes: np.ndarray,
         starts: Sequence[int],
     ) -> None:
-        self._planes, self._before = planes, _before(following)
+        self._planes, self._before = planes, before_states(following)
         self._states = np.zeros((planes.max() + 1, x.shape[1]), np.uint8)
         # The last channels of the planes in each group: behind these the costs to go are read.
         group = np.searchsorted(starts, np.arange(len(planes)), side="right")
@@ -54,7 +54,7 @@ class Trellis:
         self._place[list(last.values())] = np.arange(len(last))
         self._to_go = np.zeros((len(last), len(following), x.shape[1]), np.uint16)
         self.costs = np.zeros(x.shape[1], np.float32)
-        cost = _choices(*_sizes(x, scale, weight), dependent_costs())[1]
+        cost = choices(*_sizes(x, scale, weight), dependent_costs())[1]
         _look_ahead(cost, planes, following, self._place, self._to_go, self.costs)
 
     def symbols(
@@ -71,7 +71,7 @@ class Trellis:
             x, scale, weight: As above, [channels, m].
         """
         which = np.flatnonzero(places)
-        magnitude, cost = _choices(*_sizes(x, scale, weight), dependent_costs())
+        magnitude, cost = choices(*_sizes(x, scale, weight), dependent_costs())
         result = np.zeros(x.shape, np.int32)
         channels = self._planes[rows], self._before, which, self._place[rows], self._to_go
         _follow(magnitude, cost, *channels, self._states, result)
@@ -85,7 +85,7 @@ def _sizes(
 
 
 @compiled
-def _choices(
+def choices(
     x: np.ndarray, scale: np.ndarray, weight: np.ndarray, bits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Magnitudes of each kind that cost least, and bits + weight * squared error, [C, KINDS, n].
@@ -164,7 +164,7 @@ def _look_ahead(
                 all[first + n] += after[0, n]
 
 
-def _before(following: np.ndarray) -> np.ndarray:
+def before_states(following: np.ndarray) -> np.ndarray:
     """The two states that lead to each state, and the kinds of their symbols, [states, 2, 2]."""
     order = np.argsort(following.ravel(), kind="stable").reshape(-1, 2)
     state, parity = order // 2, order % 2
@@ -186,9 +186,9 @@ def _follow(
     """Takes the best paths through some channels.
 
     Args:
-        magnitude, cost: From `_choices` [channels, KINDS, m].
+        magnitude, cost: From `choices` [channels, KINDS, m].
         planes: Of the channels.
-        before: From `_before`.
+        before: From `before_states`.
         positions: [m] among all.
         place: Of each channel in `to_go`.
         to_go: What comes after some channels [places, states, positions].

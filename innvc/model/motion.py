@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.model.lifting import Frames, Lifting, synthesis_energy
+from innvc.model.lifting import Frames, Lifting, split, synthesis_energy
 from innvc.model.planes import Plane, alike
 from innvc.model.subbands import is_centred, low_counts
 from innvc.model.warp import Warp
@@ -124,27 +124,61 @@ class MotionLifting(Lifting):
 
     def predict_frame(self, a: Frames, level: int, count: int, number: int) -> Tensor:
         pairs = [(r, a[r.even]) for r in self._references(level, count) if r.odd == number]
-        return self._sum(pairs, a[0], lambda warp, samples: warp(samples))
+        return self._sum(pairs, torch.zeros_like(a[0]), lambda warp, samples: warp(samples))
 
     def return_frame(self, b: Frames, level: int, count: int, number: int) -> Tensor:
         pairs = [(r, b[r.odd]) for r in self._references(level, count) if r.even == number]
-        return self._sum(pairs, b[0], lambda warp, samples: warp.adjoint(samples))
+        zero = torch.zeros_like(b[0])
+        return self._sum(pairs, zero, lambda warp, samples: warp.adjoint(samples))
 
     def update_frame(self, h: Frames, level: int, count: int, number: int) -> Tensor:
         pairs = [(r, h[r.odd]) for r in self._references(level, count) if r.even == number]
-        return self._sum(pairs, h[0], lambda warp, samples: warp.adjoint(samples), mean=True)
+        zero = torch.zeros_like(h[0])
+        return self._sum(pairs, zero, lambda warp, samples: warp.adjoint(samples), mean=True)
+
+    def moved(self, number: int, detail: Tensor, group: int) -> Tensor:
+        """What a detail [C, h, w] of level 1 brings into the frames [G, C, h, w] of a group.
+
+        Args:
+            number: Of the detail in its level.
+            group: Frames G.
+        """
+        even, odd = split(torch.arange(group))
+        details = detail.new_zeros(len(odd), *detail.shape)
+        details[number] = detail
+        low = detail.new_zeros(len(even), *detail.shape)
+        references = self._references(1, len(low))
+        reached = {r.even for r in references if r.odd == number}
+        for n in reached:
+            low[n] = -self.update_frame(details, 1, len(low), n)
+        frames = detail.new_zeros(group, *detail.shape)
+        frames[even] = low
+        for n in {number} | {r.odd for r in references if r.even in reached}:
+            frames[odd[n]] = details[n] + self.predict_frame(low, 1, len(low), n)
+        return frames
+
+    def moved_transpose(self, number: int, frames: Tensor) -> Tensor:
+        """The transpose of `moved`: [G, C, h, w] to [C, h, w]."""
+        even, odd = split(frames)
+        low = torch.zeros_like(even)
+        references = self._references(1, len(low))
+        for n in {r.even for r in references if r.odd == number}:
+            pairs = [(r, odd[r.odd]) for r in references if r.even == n]
+            total = even[n] + self.return_frame(odd, 1, len(low), n)
+            low[n] = self._sum(pairs, total, lambda warp, samples: torch.zeros(()), mean=True)
+        return odd[number] - self.predict_frame(low, 1, len(low), number)
 
     def _sum(
         self,
         pairs: Sequence[tuple[_Reference, Tensor]],
-        like: Tensor,
+        first: Tensor,
         move: Callable[[Warp, Tensor], Tensor],
         mean: bool = False,
     ) -> Tensor:
-        """The sum [C, h, w] of frames that are moved; the mean with what they reach (`update`)."""
-        result = torch.zeros_like(like)
+        """`first` [C, h, w] and frames that are moved; the mean with what they reach (`update`)."""
+        result = torch.empty_like(first)
         for planes in alike(self.planes):
-            total = torch.cat([plane.unpack(result[None]) for plane in planes])
+            total = torch.cat([plane.unpack(first[None]) for plane in planes])
             weights = torch.zeros_like(total[:1])
             for reference, frame in pairs:
                 samples = torch.cat([plane.unpack(frame[None]) for plane in planes])

@@ -1,0 +1,115 @@
+"""Details chosen by what rounded samples err: paths beside the trellis' own, and real clips."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import DATA, crop, make_clip, read_frames, write_clip
+from test_motion import LAYOUTS, random_motion
+
+import innvc
+from innvc.bitstream.dependent import following
+from innvc.errors import UsageError
+from innvc.fit.path_search import BlockErrors, better_paths
+from innvc.fit.refinement import along
+from innvc.fit.symbol_costs import dependent_costs
+from innvc.fit.trellis import Trellis
+from innvc.model import lifting
+from innvc.model.motion import MotionLifting
+from innvc.model.planes import planes_of
+
+
+@pytest.mark.parametrize("group", [2, 3, 5, 6])
+def test_what_a_detail_brings_into_the_frames(group):
+    """As the whole inverse has it; and its transpose."""
+    torch.manual_seed(group)
+    lifter = MotionLifting(random_motion(group, 2, 3), planes_of(LAYOUTS["yuv420p"]))
+    frames, detail = torch.randn(group, 6, 16, 24), torch.randn(6, 16, 24)
+    details = range((group + 1) // 2 if group != 3 else 1, group)
+    for number, subband in enumerate(details):
+        subbands = torch.zeros_like(frames)
+        subbands[subband] = detail
+        expected = torch.stack(list(lifting.inverse_frames(subbands, group, lifter)))
+        moved = lifter.moved(number, detail, group)
+        assert torch.allclose(moved, expected, atol=1e-5)
+        back = lifter.moved_transpose(number, frames)
+        product = float((moved.double() * frames).sum())
+        assert float((back.double() * detail).sum()) == pytest.approx(product, abs=1e-2)
+
+
+@pytest.mark.parametrize("states", [8, 256])
+def test_better_paths(states):
+    """They are paths, and cost less where errors of rounded samples count."""
+    random = np.random.default_rng(0)
+    channels, blocks, worth = 64, 6, 2.0
+    basis = np.linalg.qr(random.normal(size=(channels, channels)))[0] * 1.5
+    scale = np.repeat(random.integers(10, 20, (channels, 1)), blocks, 1)
+    x = random.normal(0, 1, (channels, blocks)) * np.exp2((scale - 16) / 4)
+    weight = np.full(x.shape, worth * 1.5**2)
+    planes, everywhere = np.zeros(channels, np.int64), np.ones(blocks, bool)
+    trellis = Trellis(following(states), x, scale, weight, planes, [0])
+    symbols = trellis.symbols(slice(0, channels), everywhere, x, scale, weight)
+    values = along(symbols, following(states))
+    own = (values - x).T @ basis
+    gain, spread = np.full(x.shape, 0.8), np.full(x.shape, 0.1)
+    others = random.normal(0, 0.2, own.shape)
+    errors = BlockErrors(basis, own, gain, others, spread, worth)
+
+    def cost(found):
+        """Bits and errors; the symbols are found from the values."""
+        state, bits = np.zeros(blocks, np.int64), 0.0
+        for c in range(channels):
+            odd = state & 1
+            size = abs(found[c]) + odd / 2 * (found[c] != 0)
+            magnitude = np.rint(size).astype(int)
+            assert np.array_equal(size, magnitude)  # the quantiser of this state
+            bits += dependent_costs()[odd, scale[c], magnitude].sum()
+            state = following(states)[state, magnitude & 1].astype(np.int64)
+        step = (found - values).T @ basis
+        rounded = np.square(np.rint(own + 0.8 * step)).sum()
+        return bits + worth * (rounded + (others * step + 0.1 * step**2).sum())
+
+    found = better_paths(errors, following(states), x, symbols, scale, 500)
+    assert cost(found) < 0.97 * cost(values)
+    nothing = BlockErrors(basis, 0 * own, gain, 0 * others, spread + 1e3, worth)
+    assert np.array_equal(
+        better_paths(nothing, following(states), values, symbols, scale, 100), values
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clip", ["street_cif.mkv", "bunny_cif.mkv"])
+def test_a_real_clip_costs_less(tmp_path, call, clip):
+    frames = [crop(frame, 144, 176) for frame in read_frames(DATA / clip, frames=(0, 4))]
+    source, costs = write_clip(tmp_path / "in.mkv", frames), []
+    for paths in (0, 100):
+        output = tmp_path / f"{paths}.innv"
+        arguments = ("--preset", "instant", "--lambda", 5, "--paths", paths, "--json")
+        code, out, err = call("encode", source, "-o", output, *arguments)
+        assert code == 0, err
+        result = json.loads(out)
+        samples = result["width"] * result["height"] * result["frames"]
+        error = 255**2 / 10 ** (result["psnr_611"] / 10)
+        costs.append(8 * result["bytes"] / samples + 5 * error)
+        assert call("verify", output, "--pixels")[0] == 0
+    assert costs[1] < 0.998 * costs[0]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "gray", "gbrp", "yuv422p", "yuv420p10le"])
+def test_formats(tmp_path, pix_fmt):
+    """Odd sizes; nothing is refined in RGB and of more than 8 bits."""
+    source = make_clip(tmp_path / "in.mkv", pix_fmt, 51, 35, 3)
+    files = [tmp_path / f"{paths}.innv" for paths in (0, 20)]
+    for paths, file in zip((0, 20), files, strict=True):
+        innvc.encode(source, file, preset="instant", lambda_=2, paths=paths, gop=3)
+    refined = pix_fmt in ("yuv420p", "gray", "yuv422p")
+    assert (files[0].read_bytes() != files[1].read_bytes()) == refined
+    with innvc.open(files[1]) as video:
+        assert len(list(video)) == 3
+
+
+def test_a_wrong_number_of_paths(tmp_path):
+    source = make_clip(tmp_path / "in.mkv")
+    with pytest.raises(UsageError, match="Cannot try -1 paths"):
+        innvc.encode(source, tmp_path / "a.innv", paths=-1)
