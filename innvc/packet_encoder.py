@@ -203,7 +203,8 @@ class PacketEncoder:
             )
             return self._decoded(decoder, source, packet, refined)
 
-        first = Rounding(source.latent, source.weight, symbols, source.offsets)
+        parts = source.latent, source.weight, symbols, source.offsets
+        first = Rounding(*parts, keep=refined)
         blocks = None
         if source.intra and decoder.intra is not None:
             chooser = BlockRounding(
@@ -217,8 +218,8 @@ class PacketEncoder:
             blocks.again()
         assert isinstance(lifter, MotionLifting)
         refinement = self._refinement(decoder, source, once, lifter)
-        second = Rounding(source.latent, source.weight, symbols, source.offsets, refinement, first)
-        return min(once, coded(second, blocks), key=lambda tried: tried.cost)
+        again = Rounding(*parts, refinement=refinement, before=first)
+        return min(once, coded(again, blocks), key=lambda tried: tried.cost)
 
     def _decoded(
         self, decoder: SegmentDecoder, source: _Source, packet: Packet, measured: bool

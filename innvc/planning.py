@@ -26,7 +26,8 @@ FRAMES = 2, 8  # of them, at least and at most
 STEPS = 6  # of their fit
 FRAME_BYTES = 30  # that a sample of a frame in a segment takes in encoding
 PHASES = "motion", "fit", "code", "measure"
-CANDIDATES = "instant", "fast", "medium"  # presets of one transform; the fit is longer and longer
+CANDIDATES = "instant", "fast", "medium"  # presets of one transform, each slower than the last
+REFINED = 4  # times as long as else details with paths to try take to code, about
 LARGE, SMALL = 1 << 31, 1 << 25  # samples of plane 0: of the first above, of the last up to
 
 
@@ -190,7 +191,7 @@ class Timing:
 def preset_for(
     clip: Clip, seconds: float | None, device: str, make: Callable[[Clip, str], EncodeJob]
 ) -> str:
-    """The preset with the longest fit of which an encode ends in time.
+    """The slowest preset of which an encode ends in time.
 
     Args:
         seconds: Of the whole encode; None goes by the size of the clip.
@@ -202,11 +203,15 @@ def preset_for(
     began, timing = time.monotonic(), Timing(clip, device)
     middle = CANDIDATES[1]
     plan = timing.plan(lambda part: make(part, middle), 1)
-    fits = {name: make(clip, name).settings.fit.steps for name in CANDIDATES}
-    others = plan.seconds - plan.phases["fit"]
+    fits = {name: make(clip, name).settings.fit for name in CANDIDATES}
     step = plan.phases["fit"] / max(1, plan.steps)
+    others = plan.seconds - plan.phases["fit"]
+    takes = {
+        name: others + fit.steps * step + (REFINED - 1) * plan.phases["code"] * (fit.paths > 0)
+        for name, fit in fits.items()
+    }
     seconds -= time.monotonic() - began
-    within = [name for name in CANDIDATES if others + fits[name] * step <= seconds]
+    within = [name for name in CANDIDATES if takes[name] <= seconds]
     return within[-1] if within else CANDIDATES[0]
 
 

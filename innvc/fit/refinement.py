@@ -1,9 +1,9 @@
 """The details of a packet's first lifting level, chosen once more by what rounded samples err.
 
 A packet that was coded and decoded tells what each sample errs before it is rounded. How a change
-of a detail moves the samples of its own frame is known but for a few hundredths of a code value, so
-paths can be found whose errors fall where rounding removes them (`path_search`). What it does to
-other frames counts without rounding.
+of a detail moves the samples of its own frame is known to a tenth of a code value, so paths can be
+found whose errors fall where rounding removes them (`path_search`). What it does to other frames
+counts without rounding.
 """
 
 from __future__ import annotations

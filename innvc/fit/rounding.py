@@ -25,6 +25,7 @@ class Rounding:
         weight: Bits a squared error of one step is worth, of the same shape.
         symbols: How they are coded.
         offsets: Step offsets [H, W] of the low-pass frame.
+        keep: Keeps the symbols, for another one that begins with them.
         refinement: Finds better values for some frames; the others stay as they were `before`.
     """
 
@@ -34,6 +35,7 @@ class Rounding:
         weight: Tensor,
         symbols: SymbolCoder,
         offsets: np.ndarray,
+        keep: bool = False,
         refinement: Refinement | None = None,
         before: Rounding | None = None,
     ) -> None:
@@ -44,8 +46,9 @@ class Rounding:
         self._latent = self._aims = latent
         self._weight = weight.to(latent.dtype) * self._step.square()
         self._refinement, self._before = refinement, before
+        self._keep = keep or refinement is not None
         # Of each frame, in the last pass.
-        self._symbols = np.zeros(latent.shape, np.int32)
+        self._symbols: dict[int, np.ndarray] = {}
         self._skipped: dict[int, np.ndarray] = {}
         if refinement is not None:
             again = refinement.details
@@ -71,9 +74,12 @@ class Rounding:
         """Symbols of a subband frame's channels; notes what they cost until `skipped` is asked."""
         before = self._before
         if before is not None and self.known(subband) is not None:
-            return before._symbols[subband, rows]
+            return before._symbols[subband][rows]
         found = self._found(subband, rows, places, scale, mean)
-        self._symbols[subband][rows, places] = found[:, places]
+        if self._keep:
+            if subband not in self._symbols:
+                self._symbols[subband] = np.zeros(self._latent.shape[1:], np.int32)
+            self._symbols[subband][rows, places] = found[:, places]
         return found
 
     def _found(
