@@ -12,30 +12,41 @@ import innvc
 from innvc.bitstream.dependent import following
 from innvc.errors import UsageError
 from innvc.fit.path_search import BlockErrors, better_paths
-from innvc.fit.refinement import along
+from innvc.fit.refinement import along, slope
 from innvc.fit.symbol_costs import dependent_costs
 from innvc.fit.trellis import Trellis
 from innvc.model import lifting
+from innvc.model import subbands as order
 from innvc.model.motion import MotionLifting
 from innvc.model.planes import planes_of
 
 
-@pytest.mark.parametrize("group", [2, 3, 5, 6])
+@pytest.mark.parametrize("group", [2, 3, 5, 6, 12])
 def test_what_a_detail_brings_into_the_frames(group):
     """As the whole inverse has it; and its transpose."""
     torch.manual_seed(group)
     lifter = MotionLifting(random_motion(group, 2, 3), planes_of(LAYOUTS["yuv420p"]))
     frames, detail = torch.randn(group, 6, 16, 24), torch.randn(6, 16, 24)
-    details = range((group + 1) // 2 if group != 3 else 1, group)
-    for number, subband in enumerate(details):
+    for subband in range(1, group):
+        level = order.level_of(subband, group)
+        number = subband - order.details(group, level).start
         subbands = torch.zeros_like(frames)
         subbands[subband] = detail
         expected = torch.stack(list(lifting.inverse_frames(subbands, group, lifter)))
-        moved = lifter.moved(number, detail, group)
+        moved = lifter.moved(level, number, detail, group)
         assert torch.allclose(moved, expected, atol=1e-5)
-        back = lifter.moved_transpose(number, frames)
+        back = lifter.moved_transpose(level, number, frames)
         product = float((moved.double() * frames).sum())
         assert float((back.double() * detail).sum()) == pytest.approx(product, abs=1e-2)
+
+
+def test_slope_of_rounded_errors():
+    """Between two whole numbers it adds up to the difference of their squares."""
+    errors = torch.linspace(-4, 4, 8001, dtype=torch.float64)
+    found = torch.cumulative_trapezoid(slope(errors), errors)
+    whole = found[999::1000]
+    assert torch.allclose(whole - whole[-1], errors[1000::1000].square() - 16, atol=1e-3)
+    assert torch.equal(slope(errors), -slope(-errors))
 
 
 @pytest.mark.parametrize("states", [8, 256])

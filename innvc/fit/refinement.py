@@ -1,9 +1,9 @@
-"""The details of a packet's first lifting level, chosen once more by what rounded samples err.
+"""The details of a packet, chosen once more by what rounded samples err.
 
 A packet that was coded and decoded tells what each sample errs before it is rounded. How a change
 of a detail moves the samples of its own frame is known to a tenth of a code value, so paths can be
-found whose errors fall where rounding removes them (`path_search`). What it does to other frames
-counts without rounding.
+found whose errors fall where rounding removes them (`path_search`). Other frames move less: what
+they gain or lose is the slope of their errors, smoothed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FITS = 4  # of rows and columns in turn
 
 
 class Refinement:
-    """Finds better values for the details of the first level.
+    """Finds better values for details.
 
     Args:
         decoder: Of the packet.
@@ -55,30 +55,19 @@ class Refinement:
         paths: int,
     ) -> None:
         self.values = values
-        self.details = order.details(len(values), 1)
-        self._decoder, self._lifter, self._paths = decoder, lifter, paths
-        self._worth = worth
+        self.details = range(1, len(values))
+        self._decoder, self._number, self._lifter = decoder, number, lifter
+        self._worth, self._paths = worth, paths
         self._errors = errors.clone()
         symbols = decoder.prior.symbols
         assert symbols.planes is not None
         self._planes, self._following = symbols.planes, symbols.following
-        level = decoder.window(number, self.details.start).level
-        self._steps = decoder.model.steps(level)[0]
-        units = torch.eye(len(self._planes), device=decoder.device)[:, :, None, None]
-        basis = self._samples(units)
-        # Of each plane the channels, and the samples of a step in them [channels, S].
-        self._parts = [
-            (plane, rows, plane.unpack(basis[rows]).flatten(1).cpu().numpy())
-            for number, plane in enumerate(decoder.filters.planes)
-            for rows in [np.flatnonzero(self._planes == number)]
-        ]
         self._gains = lifter.gains(errors)
-        coded = values[self.details]
-        generator = torch.Generator().manual_seed(0)
-        signs = torch.randint(0, 2, coded.shape, generator=generator) * 2.0 - 1
-        self._probes = self._samples(PROBE * signs)
-        moved = sum(map(self._moved, self.details, self._samples(PROBE * signs * (coded != 0))))
-        assert isinstance(moved, Tensor)
+        self._generator = torch.Generator().manual_seed(0)
+        moved = torch.zeros_like(errors)
+        for subband in order.details(len(values), 1):
+            probe = self._probe() * (values[subband] != 0)
+            moved += self._moved(subband, self._samples(subband, probe[None])[0])
         # The share of a change that the filters leave.
         self._kept = float((filtered(moved) * moved).sum() / moved.square().sum().clamp(min=1e-9))
 
@@ -102,9 +91,10 @@ class Refinement:
         before = self.values[subband].flatten(1).numpy()
         result = before.copy()
         errors, slope = self._errors[self._frame(subband)], self._slope(subband)
-        responses = self._responses(subband)
+        parts = self._parts(subband)
+        responses = self._responses(subband, parts)
         for (plane, rows, basis), worth, response in zip(
-            self._parts, self._worth, responses, strict=True
+            parts, self._worth, responses, strict=True
         ):
             now, index, wanted, means = (
                 part.reshape(len(part), -1)[np.ix_(rows, which)]
@@ -129,16 +119,30 @@ class Refinement:
             )
             result[np.ix_(rows, which)] = means + found
         better = torch.from_numpy(result).view_as(self.values[subband])
-        change_of_samples = self._samples((better - self.values[subband])[None])[0]
+        change_of_samples = self._samples(subband, (better - self.values[subband])[None])[0]
         self._errors += self._kept * self._moved(subband, change_of_samples)
         return result.reshape(mean.shape)
 
-    def _samples(self, steps: Tensor) -> Tensor:
-        """Packed subband frames [N, C, h, w] of values in steps [N, C, H, W]."""
+    def _probe(self) -> Tensor:
+        """Steps [C, H, W] of random signs."""
+        signs = torch.randint(0, 2, self.values.shape[1:], generator=self._generator)
+        return PROBE * (signs * 2.0 - 1)
+
+    def _samples(self, subband: int, values: Tensor) -> Tensor:
+        """Packed [N, C, h, w] of values in steps of a subband frame [N, C, H, W]."""
         model, matrices = self._decoder.model, self._decoder.matrices
-        values = steps.to(self._steps) * self._steps
-        parts = [model.synthesis(part[None], matrices, Condition()) for part in values]
+        steps = model.steps(self._decoder.window(self._number, subband).level)[0]
+        parts = [model.synthesis(v[None], matrices, Condition()) for v in values.to(steps) * steps]
         return torch.cat(parts)
+
+    def _parts(self, subband: int) -> list[tuple[Plane, np.ndarray, np.ndarray]]:
+        """Planes, with their channels, and the samples of a step in each of these [channels, S]."""
+        units = torch.eye(len(self._planes))[:, :, None, None]
+        basis, found = self._samples(subband, units), []
+        for number, plane in enumerate(self._decoder.filters.planes):
+            rows = np.flatnonzero(self._planes == number)
+            found.append((plane, rows, plane.unpack(basis[rows]).flatten(1).cpu().numpy()))
+        return found
 
     def _blocks(self, plane: Plane, frame: Tensor) -> np.ndarray:
         """Samples [n, S] of a plane of a packed frame, by the positions of the latent."""
@@ -150,19 +154,26 @@ class Refinement:
     def _frame(self, subband: int) -> int:
         return order.frames_of(len(self.values))[subband]
 
+    def _place(self, subband: int) -> tuple[int, int]:
+        """Level of a subband frame, and its number in that."""
+        level = order.level_of(subband, len(self.values))
+        return level, subband - order.details(len(self.values), level).start
+
     def _moved(self, subband: int, change: Tensor) -> Tensor:
         """What a change [C, h, w] of a subband frame brings into all frames, before the filters."""
-        number = subband - self.details.start
-        return self._lifter.moved(number, change / self._gains[subband], len(self.values))
+        change = change / self._gains[subband]
+        return self._lifter.moved(*self._place(subband), change, len(self.values))
 
     def _slope(self, subband: int) -> Tensor:
         """Gradient [C, h, w] of the squared errors of the other frames than its own."""
-        others = self._errors.clone()
-        others[self._frame(subband)] = 0
-        slope = self._lifter.moved_transpose(subband - self.details.start, 2 * others)
-        return self._kept * slope / self._gains[subband]
+        slopes = slope(self._errors)
+        slopes[self._frame(subband)] = 0
+        found = self._lifter.moved_transpose(*self._place(subband), slopes)
+        return self._kept * found / self._gains[subband]
 
-    def _responses(self, subband: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _responses(
+        self, subband: int, parts: Sequence[tuple[Plane, np.ndarray, np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Of each plane, what coefficients are in their own frame, and their energy in others.
 
         What the update takes from the own frame is of low frequencies: a number for each block
@@ -172,12 +183,12 @@ class Refinement:
         Returns:
             Gains and energies [channels, positions] of each plane.
         """
-        probe = self._probes[subband - self.details.start]
+        probe = self._samples(subband, self._probe()[None])[0]
         moved, frame = self._moved(subband, probe), self._frame(subband)
         reached = moved.square().sum(0) - moved[frame].square()
         scale = self._gains[subband].expand_as(probe)
         found = []
-        for plane, _, basis in self._parts:
+        for plane, _, basis in parts:
             energy = np.square(basis).sum(1, keepdims=True)
             sent, come = (basis @ self._blocks(plane, x).T / energy for x in (probe, moved[frame]))
             still = self._blocks(plane, scale).mean(1)
@@ -191,6 +202,13 @@ class Refinement:
             gain = self._kept * (1 - np.outer(channels, blocks)) / still
             found.append((gain, self._kept**2 * np.outer(pattern, spread)))
         return found
+
+
+def slope(errors: Tensor) -> Tensor:
+    """Of the squared errors after rounding, each step at a half spread over half a code value."""
+    size = errors.abs()
+    whole = size.floor()
+    return errors.sign() * (2 * whole + 1) * (2 - 4 * (size - whole - 0.5).abs())
 
 
 def along(symbols: np.ndarray, following: np.ndarray) -> np.ndarray:

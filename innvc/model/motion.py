@@ -136,37 +136,54 @@ class MotionLifting(Lifting):
         zero = torch.zeros_like(h[0])
         return self._sum(pairs, zero, lambda warp, samples: warp.adjoint(samples), mean=True)
 
-    def moved(self, number: int, detail: Tensor, group: int) -> Tensor:
-        """What a detail [C, h, w] of level 1 brings into the frames [G, C, h, w] of a group.
+    def moved(self, level: int, number: int, detail: Tensor, group: int) -> Tensor:
+        """What a detail [C, h, w] brings into the frames [G, C, h, w] of a group.
 
         Args:
+            level: Of the lifting.
             number: Of the detail in its level.
             group: Frames G.
         """
-        even, odd = split(torch.arange(group))
-        details = detail.new_zeros(len(odd), *detail.shape)
+        counts = low_counts(group)
+        details = detail.new_zeros(counts[level - 1] - counts[level], *detail.shape)
         details[number] = detail
-        low = detail.new_zeros(len(even), *detail.shape)
-        references = self._references(1, len(low))
-        reached = {r.even for r in references if r.odd == number}
-        for n in reached:
-            low[n] = -self.update_frame(details, 1, len(low), n)
-        frames = detail.new_zeros(group, *detail.shape)
-        frames[even] = low
-        for n in {number} | {r.odd for r in references if r.even in reached}:
-            frames[odd[n]] = details[n] + self.predict_frame(low, 1, len(low), n)
-        return frames
+        low = detail.new_zeros(counts[level], *detail.shape)
+        references = self._references(level, len(low))
+        changed = {r.even for r in references if r.odd == number}
+        for n in changed:
+            low[n] = -self.update_frame(details, level, len(low), n)
+        low, changed = self._finer(low, changed, level, counts[level - 1], {number: detail})
+        for finer in range(level - 1, 0, -1):
+            low, changed = self._finer(low, changed, finer, counts[finer - 1], {})
+        return low
 
-    def moved_transpose(self, number: int, frames: Tensor) -> Tensor:
+    def _finer(
+        self, low: Tensor, changed: set[int], level: int, count: int, details: dict[int, Tensor]
+    ) -> tuple[Tensor, set[int]]:
+        """Frames of the next level of changed ones and details, and which of them are not zero."""
+        even, odd = (part.tolist() for part in split(torch.arange(count)))
+        frames = low.new_zeros(count, *low.shape[1:])
+        frames[even] = low
+        reached = {r.odd for r in self._references(level, len(low)) if r.even in changed}
+        for n in reached | set(details):
+            frames[odd[n]] = self.predict_frame(low, level, len(low), n)
+        for n, detail in details.items():
+            frames[odd[n]] += detail
+        return frames, {even[n] for n in changed} | {odd[n] for n in reached | set(details)}
+
+    def moved_transpose(self, level: int, number: int, frames: Tensor) -> Tensor:
         """The transpose of `moved`: [G, C, h, w] to [C, h, w]."""
+        for finer in range(1, level):
+            even, odd = split(frames)
+            frames = even + self.returned(odd, finer, len(even))
         even, odd = split(frames)
         low = torch.zeros_like(even)
-        references = self._references(1, len(low))
+        references = self._references(level, len(low))
         for n in {r.even for r in references if r.odd == number}:
             pairs = [(r, odd[r.odd]) for r in references if r.even == n]
-            total = even[n] + self.return_frame(odd, 1, len(low), n)
+            total = even[n] + self.return_frame(odd, level, len(low), n)
             low[n] = self._sum(pairs, total, lambda warp, samples: torch.zeros(()), mean=True)
-        return odd[number] - self.predict_frame(low, 1, len(low), number)
+        return odd[number] - self.predict_frame(low, level, len(low), number)
 
     def _sum(
         self,
