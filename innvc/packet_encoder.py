@@ -225,13 +225,15 @@ class PacketEncoder:
         self, decoder: SegmentDecoder, source: _Source, packet: Packet, measured: bool
     ) -> _Coded:
         number, values = source.number, packet.values
-        error = source.weight * (source.latent - values.to(source.latent) / 16).square()
-        if not (measured or self._is_predicted(number + 1) or decoder.filters.any):
-            return _Coded(packet, None, NO_GAINS, None, float(error.sum()))
+        if not measured:
+            errors = (source.latent - values.to(source.latent) / 16).square()
+            total = float((source.weight * errors).sum())
+            if not (self._is_predicted(number + 1) or decoder.filters.any):
+                return _Coded(packet, None, NO_GAINS, None, total)
         picture = decoder.synthesis(number, values, source.motion, source.intra, source.prediction)
         chosen, filtered = self._filtered(decoder, picture, source.motion, source.frames)
         if not measured:
-            return _Coded(packet, picture, chosen, filtered, float(error.sum()))
+            return _Coded(packet, picture, chosen, filtered, total)
         rows, columns = -(-self.header.height // 2), -(-self.header.width // 2)
         errors = (filtered.frames.round() - source.frames).square()[..., :rows, :columns]
         worth = self._worth(decoder)

@@ -173,7 +173,7 @@ def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """As fast, for longer."""
+    """As fast, for longer; details are chosen once more by what rounded samples err."""
     return _transform(clip), _of_tables(60, PATHS)
 
 

@@ -9,10 +9,10 @@ from helpers import DATA, crop, make_clip, read_frames, write_clip
 from test_motion import LAYOUTS, random_motion
 
 import innvc
-from innvc.bitstream.dependent import following
+from innvc.bitstream.dependent import SymbolCoder, following
 from innvc.errors import UsageError
 from innvc.fit.path_search import BlockErrors, better_paths
-from innvc.fit.refinement import along, slope
+from innvc.fit.refinement import slope
 from innvc.fit.symbol_costs import dependent_costs
 from innvc.fit.trellis import Trellis
 from innvc.model import lifting
@@ -61,7 +61,9 @@ def test_better_paths(states):
     planes, everywhere = np.zeros(channels, np.int64), np.ones(blocks, bool)
     trellis = Trellis(following(states), x, scale, weight, planes, [0])
     symbols = trellis.symbols(slice(0, channels), everywhere, x, scale, weight)
-    values = along(symbols, following(states))
+    coder = SymbolCoder(planes, states)
+    parts = coder.start(blocks), slice(None), np.arange(blocks)
+    values = coder.follow(*parts, symbols) / 2
     own = (values - x).T @ basis
     gain, spread = np.full(x.shape, 0.8), np.full(x.shape, 0.1)
     others = random.normal(0, 0.2, own.shape)

@@ -15,14 +15,12 @@ import numpy as np
 
 from innvc.compiled import compiled, reassociated
 from innvc.device import side_by_side
+from innvc.fit.branches import best_ways, cheapest_branches, trace
 from innvc.fit.symbol_costs import dependent_costs
 from innvc.fit.trellis import KINDS, before_states, choices
 
-FAR = np.float32(1e9)  # of what cannot be reached
-DEAREST = 25.0  # bits and weighted errors above the current path's, of a path that is tried
 LEAST = 0.05  # bits that a path must save
 BRANCHES = 8  # looked at for each path that is tried: most are on the same ones
-BUCKETS = 64  # of what branches cost
 SAME = 1e-3  # bits between two sums of the same costs
 ROUNDS = 12
 TASKS = 16  # of the blocks of a plane
@@ -69,36 +67,31 @@ def better_paths(
         most: Paths to try at a time for each block.
     """
     weight = np.full(x.shape, errors.worth * np.square(errors.basis[0]).sum(), np.float32)
-    index = scale.astype(np.int64)
-    magnitude, cost = choices(abs(x).astype(np.float32), index, weight, dependent_costs())
-    values = np.zeros(x.shape, np.float32)
-
-    def single(part: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(part, np.float32)
-
-    def search(blocks: np.ndarray) -> None:
-        _search(
-            blocks,
-            single(x),
-            symbols.astype(np.int64),
-            index,
-            magnitude,
-            cost,
-            dependent_costs(),
-            following.astype(np.int64),
-            before_states(following).astype(np.int64),
-            single(errors.basis),
-            single(errors.own),
-            single(errors.gain),
-            single(errors.others),
-            single(errors.spread),
-            np.float32(errors.worth),
-            most,
-            values,
-        )
-
-    side_by_side(search, np.array_split(np.arange(x.shape[1]), TASKS))
+    values, index = np.zeros(x.shape, np.float32), scale.astype(np.int64)
+    arguments = (
+        _single(x),
+        symbols.astype(np.int64),
+        index,
+        *choices(abs(x).astype(np.float32), index, weight, dependent_costs()),
+        dependent_costs(),
+        following.astype(np.int64),
+        before_states(following).astype(np.int64),
+        _single(errors.basis),
+        _single(errors.own),
+        _single(errors.gain),
+        _single(errors.others),
+        _single(errors.spread),
+        np.float32(errors.worth),
+        most,
+        values,
+    )
+    tasks = np.array_split(np.arange(x.shape[1]), TASKS)
+    side_by_side(lambda blocks: _search(blocks, *arguments), tasks)
     return values
+
+
+def _single(part: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(part, np.float32)
 
 
 @compiled
@@ -134,137 +127,6 @@ def _add(total: np.ndarray, factor: float, row: np.ndarray) -> None:
 
 
 @compiled
-def _ways(
-    cost: np.ndarray,
-    following: np.ndarray,
-    before: np.ndarray,
-    state: np.ndarray,
-    second: np.ndarray,
-    reach: np.ndarray,
-    to_go: np.ndarray,
-    left: np.ndarray,
-    met: np.ndarray,
-) -> None:
-    """Least costs from the start to each state and from there on, and where paths part.
-
-    Args:
-        cost: [C, KINDS].
-        following: The next state, by state and parity.
-        before: From `before_states`.
-        state: Along the current path [C + 1].
-        second: Takes which of the two states before is on the best way, [C + 1, states] as all.
-        reach, to_go: Take the costs.
-        left, met: Take the channel before which the best way leaves the current path, or meets it.
-    """
-    channels, states = len(cost), len(following)
-    reach[0] = FAR
-    reach[0, 0] = 0
-    left[0] = 0
-    for c in range(channels):
-        for s in range(states):
-            one = reach[c, before[s, 0, 0]] + cost[c, before[s, 0, 1]]
-            other = reach[c, before[s, 1, 0]] + cost[c, before[s, 1, 1]]
-            second[c + 1, s] = other < one
-            reach[c + 1, s] = min(one, other)
-            come = before[s, int(other < one), 0]
-            left[c + 1, s] = c if come == state[c] else left[c, come]
-        left[c + 1, state[c + 1]] = c + 1
-    to_go[channels] = 0
-    met[channels] = channels
-    for c in range(channels - 1, -1, -1):
-        for s in range(states):
-            even, odd = following[s, 0], following[s, 1]
-            by_even = cost[c, 2 * (s & 1)] + to_go[c + 1, even]
-            by_odd = cost[c, 2 * (s & 1) + 1] + to_go[c + 1, odd]
-            to_go[c, s] = min(by_even, by_odd)
-            go = odd if by_odd < by_even else even
-            met[c, s] = c + 1 if go == state[c + 1] else met[c + 1, go]
-        met[c, state[c]] = c
-
-
-@compiled
-def _branches(
-    cost: np.ndarray,
-    following: np.ndarray,
-    state: np.ndarray,
-    kind: np.ndarray,
-    reach: np.ndarray,
-    to_go: np.ndarray,
-    dear: np.ndarray,
-    where: np.ndarray,
-) -> int:
-    """Finds the cheapest branches that are not on the current path, and counts them.
-
-    Args:
-        cost, following, reach, to_go: As of `_ways`.
-        state, kind: Along the current path [C + 1], [C].
-        dear: Takes what the best paths through them cost above the current one.
-        where: Takes their channels, states and kinds of symbol, [branches, 3].
-    """
-    channels, states = len(cost), len(following)
-    total = np.float32(0)
-    for c in range(channels):
-        total += cost[c, kind[c]]
-    bound, count = np.float32(DEAREST), 0
-    for counting in (True, False):
-        counts = np.zeros(BUCKETS, np.int64)
-        for c in range(channels):
-            for s in range(states):
-                for p in range(2):
-                    k = 2 * (s & 1) + p
-                    more = reach[c, s] + cost[c, k] + to_go[c + 1, following[s, p]] - total
-                    if more >= bound or (s == state[c] and k == kind[c]):
-                        continue
-                    if counting:
-                        counts[max(0, int((more / DEAREST + 1) / 2 * BUCKETS))] += 1
-                    elif count < len(dear):
-                        dear[count] = more
-                        where[count, 0], where[count, 1], where[count, 2] = c, s, k
-                        count += 1
-        if counting:
-            bucket, fit = 0, 0
-            while bucket < BUCKETS and fit + counts[bucket] <= len(dear):
-                fit += counts[bucket]
-                bucket += 1
-            bound = np.float32((2 * bucket / BUCKETS - 1) * DEAREST)
-    return count
-
-
-@compiled
-def _trace(
-    c: int,
-    s: int,
-    k: int,
-    start: int,
-    end: int,
-    cost: np.ndarray,
-    following: np.ndarray,
-    before: np.ndarray,
-    second: np.ndarray,
-    to_go: np.ndarray,
-    path: np.ndarray,
-    kinds: np.ndarray,
-) -> None:
-    """The states and kinds of symbols of the best path through a branch, from `start` to `end`."""
-    at = s
-    for b in range(c, start, -1):
-        path[b] = at
-        at, kinds[b - 1] = before[at, int(second[b, at])]
-    path[start], kinds[c] = at, k
-    at = following[s, k & 1]
-    for b in range(c + 1, end):
-        path[b] = at
-        kinds[b] = 2 * (at & 1)
-        even, odd = following[at, 0], following[at, 1]
-        if cost[b, kinds[b] + 1] + to_go[b + 1, odd] < cost[b, kinds[b]] + to_go[b + 1, even]:
-            kinds[b] += 1
-            at = odd
-        else:
-            at = even
-    path[end] = at
-
-
-@compiled
 def _search(
     blocks: np.ndarray,
     x: np.ndarray,
@@ -291,7 +153,7 @@ def _search(
         x, symbols, scale, most: As of `better_paths`.
         magnitude, cost: From `trellis.choices`.
         bits: Of magnitudes, by quantiser and scale index.
-        following, before: As of `_ways`.
+        following, before: As of `best_ways`.
         basis, own, gain, others, spread, worth: As of `BlockErrors`.
         values: Takes what the paths stand for [C, n].
     """
@@ -333,8 +195,8 @@ def _search(
             rate[c, k] = bits[k // 2, scale[c, n], min(m, last)]
             price[c, k] = rate[c, k] + worth * energy * (x[c, n] - value[c, k]) ** 2
         for _ in range(ROUNDS):
-            _ways(price, following, before, state, second, reach, to_go, left, met)
-            count = _branches(price, following, state, kind, reach, to_go, dear, where)
+            best_ways(price, following, before, state, second, reach, to_go, left, met)
+            count = cheapest_branches(price, following, state, kind, reach, to_go, dear, where)
             found = 0
             for place in np.argsort(dear[:count]):
                 if found == most:
@@ -353,7 +215,7 @@ def _search(
                     continue
                 begins[found], ends[found], fixed[found] = start, end, dear[place]
                 ways = price, following, before, second, to_go
-                _trace(c, s, k, start, end, *ways, path[found], kinds[found])
+                trace(c, s, k, start, end, *ways, path[found], kinds[found])
                 found += 1
             for f in range(found):
                 more, apart = np.float32(0), np.float32(0)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from innvc.bitstream.dependent import half_steps
 from innvc.decoder import SegmentDecoder
 from innvc.fit.path_search import BlockErrors, better_paths
 from innvc.model import subbands as order
@@ -61,7 +60,7 @@ class Refinement:
         self._errors = errors.clone()
         symbols = decoder.prior.symbols
         assert symbols.planes is not None
-        self._planes, self._following = symbols.planes, symbols.following
+        self._symbols, self._planes = symbols, symbols.planes
         self._gains = lifter.gains(errors)
         self._generator = torch.Generator().manual_seed(0)
         moved = torch.zeros_like(errors)
@@ -87,7 +86,9 @@ class Refinement:
             x, mean: What is to be coded, less the means, and these, in steps [C, H, W].
             places: That have symbols [H, W].
         """
-        which = np.flatnonzero(places)
+        which, coder = np.flatnonzero(places), self._symbols
+        symbols = symbols.reshape(len(symbols), -1)[:, which]
+        half = coder.follow(coder.start(places.size), slice(None), which, symbols)
         before = self.values[subband].flatten(1).numpy()
         result = before.copy()
         errors, slope = self._errors[self._frame(subband)], self._slope(subband)
@@ -96,12 +97,11 @@ class Refinement:
         for (plane, rows, basis), worth, response in zip(
             parts, self._worth, responses, strict=True
         ):
-            now, index, wanted, means = (
-                part.reshape(len(part), -1)[np.ix_(rows, which)]
-                for part in (symbols, scale, x, mean)
+            index, wanted, means = (
+                part.reshape(len(part), -1)[np.ix_(rows, which)] for part in (scale, x, mean)
             )
             gain, spread = (part[:, which] for part in response)
-            change = means + along(now, self._following) - before[np.ix_(rows, which)]
+            change = means + half[rows] / 2 - before[np.ix_(rows, which)]
             found = better_paths(
                 BlockErrors(
                     basis,
@@ -111,9 +111,9 @@ class Refinement:
                     spread,
                     worth,
                 ),
-                self._following,
+                coder.following,
                 wanted,
-                now,
+                symbols[rows],
                 index,
                 self._paths,
             )
@@ -132,8 +132,7 @@ class Refinement:
         """Packed [N, C, h, w] of values in steps of a subband frame [N, C, H, W]."""
         model, matrices = self._decoder.model, self._decoder.matrices
         steps = model.steps(self._decoder.window(self._number, subband).level)[0]
-        parts = [model.synthesis(v[None], matrices, Condition()) for v in values.to(steps) * steps]
-        return torch.cat(parts)
+        return model.synthesis(values.to(steps) * steps, matrices, Condition())
 
     def _parts(self, subband: int) -> list[tuple[Plane, np.ndarray, np.ndarray]]:
         """Planes, with their channels, and the samples of a step in each of these [channels, S]."""
@@ -209,13 +208,3 @@ def slope(errors: Tensor) -> Tensor:
     size = errors.abs()
     whole = size.floor()
     return errors.sign() * (2 * whole + 1) * (2 - 4 * (size - whole - 0.5).abs())
-
-
-def along(symbols: np.ndarray, following: np.ndarray) -> np.ndarray:
-    """What the symbols [C, n] of paths from state 0 stand for, in steps."""
-    state = np.zeros(symbols.shape[1], np.uint8)
-    result = np.empty(symbols.shape)
-    for found, own in zip(result, symbols, strict=True):
-        found[:] = half_steps(own, state & 1) / 2
-        state = following[state, own & 1]
-    return result
