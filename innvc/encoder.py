@@ -286,15 +286,16 @@ class SegmentEncoder:
         return parameters.write_record(quantiser.coded(self.model), self.model)
 
     def _cheaper(self, *records: ParameterRecord) -> ParameterRecord:
-        """The parameters with which bits and distortion cost least; keeps their packets."""
+        """The parameters with which bits and distortion cost least; final packets are kept."""
         costs = []
         for record in records:
-            coded = list(self._code(record))
+            coded = list(self._code(record, final=False))
             size = sum(map(len, (record.side, record.grid, record.weights)))
             size += sum(len(packet.data) for packet, _ in coded)
             costs.append((8 * size + sum(error for _, error in coded), record, coded))
         _, best, coded = min(costs, key=lambda cost: cost[0])
-        self._kept = best, [packet for packet, _ in coded]
+        if not self._coder.refines:
+            self._kept = best, [packet for packet, _ in coded]
         return best
 
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
@@ -305,6 +306,8 @@ class SegmentEncoder:
         for packet, _ in self._code(record):
             yield packet
 
-    def _code(self, record: ParameterRecord) -> Iterator[tuple[PacketRecord, float]]:
+    def _code(
+        self, record: ParameterRecord, final: bool = True
+    ) -> Iterator[tuple[PacketRecord, float]]:
         total = self.segment.frames
-        return self._coder.code(record, lambda done: self._report("code", done, total))
+        return self._coder.code(record, lambda done: self._report("code", done, total), final)

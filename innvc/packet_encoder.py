@@ -109,7 +109,10 @@ class PacketEncoder:
         plan: For them.
         lambda_: Weight of the distortion.
         device: Where to compute.
-        paths: Tried at a time for each block of details (see `Refinement`); 0 is none.
+        paths: Tried for each block of details (see `Refinement`); 0 is none.
+
+    Attributes:
+        refines: Whether details are chosen once more.
     """
 
     def __init__(
@@ -129,15 +132,20 @@ class PacketEncoder:
         # Of more than 8 bits rounding takes little; samples of RGB are of several planes' latents.
         form = pixel_format(header.pix_fmt)
         self._paths = paths if form.depth == 8 and form.family != "rgb" else 0
+        self.refines = self._paths > 0
 
     def code(
-        self, record: ParameterRecord, report: Callable[[int], None] = lambda done: None
+        self,
+        record: ParameterRecord,
+        report: Callable[[int], None] = lambda done: None,
+        final: bool = True,
     ) -> Iterator[tuple[PacketRecord, float]]:
         """The packets, and what the error of each one is worth in bits.
 
         Args:
             record: The coded parameters, which are read as a decoder reads them.
             report: Is told how many frames are done.
+            final: Details may be chosen once more.
         """
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low, references = None, None
@@ -158,7 +166,7 @@ class PacketEncoder:
                 prediction=prediction,
                 previous=None if number in self.segment.keys else low,
             )
-            coded = self._coded(decoder, source, start, report)
+            coded = self._coded(decoder, source, start, report, final and self.refines)
             packet, low = coded.packet, coded.packet.low
             references = coded.filtered.references if coded.filtered is not None else None
             yield (
@@ -178,12 +186,17 @@ class PacketEncoder:
             )
 
     def _coded(
-        self, decoder: SegmentDecoder, source: _Source, start: int, report: Callable[[int], None]
+        self,
+        decoder: SegmentDecoder,
+        source: _Source,
+        start: int,
+        report: Callable[[int], None],
+        refined: bool,
     ) -> _Coded:
         """The packet that costs least of those that are tried."""
         group, lifter = len(source.frames), decoder.lifting(source.motion)
         symbols = decoder.prior.symbols
-        refined = self._paths > 0 and group > 1 and symbols.planes is not None
+        refined = refined and group > 1 and symbols.planes is not None
         refined = refined and isinstance(lifter, MotionLifting)
         counted = itertools.count(1)
 

@@ -20,7 +20,7 @@ from innvc.switches import AS_PRESET, Switches
 # the adaptive tables of smaller ones learn as much (docs/results.md).
 TABLES_PAY = 400_000
 
-PATHS = 400  # more, and a second time, save little more (docs/results.md)
+PATHS = 200  # more save little more (docs/results.md)
 
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
 

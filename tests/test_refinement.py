@@ -11,10 +11,11 @@ from test_motion import LAYOUTS, random_motion
 import innvc
 from innvc.bitstream.dependent import SymbolCoder, following
 from innvc.errors import UsageError
+from innvc.fit.branches import best_ways, cheapest_branches, detour
 from innvc.fit.path_search import BlockErrors, better_paths
 from innvc.fit.refinement import slope
 from innvc.fit.symbol_costs import dependent_costs
-from innvc.fit.trellis import Trellis
+from innvc.fit.trellis import Trellis, before_states
 from innvc.model import lifting
 from innvc.model import subbands as order
 from innvc.model.motion import MotionLifting
@@ -47,6 +48,46 @@ def test_slope_of_rounded_errors():
     whole = found[999::1000]
     assert torch.allclose(whole - whole[-1], errors[1000::1000].square() - 16, atol=1e-3)
     assert torch.equal(slope(errors), -slope(-errors))
+
+
+def test_branches_of_paths():
+    """Those of the best path through each state, each once; the detour is that path."""
+    channels, states = 9, 8
+    cost = np.random.default_rng(0).exponential(2, (channels, 4)).astype(np.float32)
+    after = following(states).astype(np.int64)
+    costs = {}  # of all paths, by their states
+    for symbols in np.ndindex(*(2,) * channels):
+        at, path, total = 0, [0], 0.0
+        for c, parity in enumerate(symbols):
+            total += float(cost[c, 2 * (at & 1) + parity])
+            at = int(after[at, parity])
+            path.append(at)
+        costs[tuple(path)] = total
+    places = {(c, path[c]) for path in costs for c in range(1, channels + 1)}
+    through = {
+        min((p for p in costs if p[c] == s), key=lambda path: costs[path]) for c, s in places
+    }
+    best = min(costs, key=lambda path: costs[path])
+
+    reach = np.zeros((channels + 1, states), np.float32)
+    beside, to_go, second = np.zeros_like(reach), np.zeros_like(reach), reach.astype(np.uint8)
+    ways = cost, after, before_states(after)
+    best_ways(*ways, reach, beside, second, to_go)
+    dear, where = np.zeros(reach.size, np.float32), np.zeros((reach.size, 3), np.int32)
+    count = cheapest_branches(reach, beside, second, to_go, reach.size, dear, where)
+    found, of_branches = [], dear[:count].tolist()
+    for branch, total in zip(where[:count], of_branches, strict=True):
+        whole, path, kinds = np.array(best), np.array(best), np.zeros(channels, np.int64)
+        start, end = detour(branch, *ways, second, to_go, whole, path, kinds)
+        whole[start : end + 1] = path[start : end + 1]
+        assert costs[tuple(whole.tolist())] == pytest.approx(total, abs=1e-4)
+        assert (kinds[start:end] // 2 == whole[start:end] & 1).all()
+        found.append(tuple(whole.tolist()))
+    assert len(set(found)) == len(found)
+    assert through <= {*found, best}
+    cheapest = where[np.sort(np.argsort(of_branches)[:20])]
+    assert cheapest_branches(reach, beside, second, to_go, 20, dear, where) == 20
+    assert np.array_equal(where[:20], cheapest)
 
 
 @pytest.mark.parametrize("states", [8, 256])

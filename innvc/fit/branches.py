@@ -1,7 +1,6 @@
 """Paths of dependent quantisation that leave another path once and come back to it.
 
-Each is the best one through a branch: what leads to its state costs least, and what follows, by the
-costs from both ends.
+Each goes through one branch, by which a state is reached, and is the best one before and after it.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import numpy as np
 from innvc.compiled import compiled
 
 FAR = np.float32(1e9)  # of what cannot be reached
-DEAREST = 25.0  # bits and weighted errors above the current path's, of a path that is tried
-BUCKETS = 64  # of what branches cost
+DEAREST = np.float32(50)  # bits and weighted errors above the best path's, of a path that is tried
 
 
 @compiled
@@ -20,127 +18,124 @@ def best_ways(
     cost: np.ndarray,
     following: np.ndarray,
     before: np.ndarray,
-    state: np.ndarray,
-    second: np.ndarray,
     reach: np.ndarray,
+    beside: np.ndarray,
+    second: np.ndarray,
     to_go: np.ndarray,
-    left: np.ndarray,
-    met: np.ndarray,
 ) -> None:
-    """Least costs from the start to each state and from there on, and where paths part.
+    """Least costs from the start to each state, and from there on.
 
     Args:
         cost: [C, KINDS].
         following: The next state, by state and parity.
-        before: From `before_states`.
-        state: Along the current path [C + 1].
-        second: Takes which of the two states before is on the best way, [C + 1, states] as all.
-        reach, to_go: Take the costs.
-        left, met: Take the channel before which the best way leaves the current path, or meets it.
+        before: From `trellis.before_states`.
+        reach: Takes the costs from the start, [C + 1, states] as all.
+        beside: Takes those by the other branch that leads to the state.
+        second: Takes which of the two branches is on the best way.
+        to_go: Takes the costs from there on.
     """
     channels, states = len(cost), len(following)
     reach[0] = FAR
     reach[0, 0] = 0
-    left[0] = 0
     for c in range(channels):
         for s in range(states):
             one = reach[c, before[s, 0, 0]] + cost[c, before[s, 0, 1]]
             other = reach[c, before[s, 1, 0]] + cost[c, before[s, 1, 1]]
             second[c + 1, s] = other < one
-            reach[c + 1, s] = min(one, other)
-            come = before[s, int(other < one), 0]
-            left[c + 1, s] = c if come == state[c] else left[c, come]
-        left[c + 1, state[c + 1]] = c + 1
+            reach[c + 1, s] = other if other < one else one
+            beside[c + 1, s] = one if other < one else other
     to_go[channels] = 0
-    met[channels] = channels
     for c in range(channels - 1, -1, -1):
         for s in range(states):
-            even, odd = following[s, 0], following[s, 1]
-            by_even = cost[c, 2 * (s & 1)] + to_go[c + 1, even]
-            by_odd = cost[c, 2 * (s & 1) + 1] + to_go[c + 1, odd]
-            to_go[c, s] = min(by_even, by_odd)
-            go = odd if by_odd < by_even else even
-            met[c, s] = c + 1 if go == state[c + 1] else met[c + 1, go]
-        met[c, state[c]] = c
+            even = cost[c, 2 * (s & 1)] + to_go[c + 1, following[s, 0]]
+            odd = cost[c, 2 * (s & 1) + 1] + to_go[c + 1, following[s, 1]]
+            to_go[c, s] = odd if odd < even else even
 
 
 @compiled
 def cheapest_branches(
-    cost: np.ndarray,
-    following: np.ndarray,
-    state: np.ndarray,
-    kind: np.ndarray,
     reach: np.ndarray,
+    beside: np.ndarray,
+    second: np.ndarray,
     to_go: np.ndarray,
+    most: int,
     dear: np.ndarray,
     where: np.ndarray,
 ) -> int:
-    """Finds the cheapest branches that are not on the current path, and counts them.
+    """Finds the branches of the paths that cost least, at most `most`, and counts them.
+
+    A path is the best way to its last state, or has one last branch that is not on the best way to
+    the state that it leads to.
 
     Args:
-        cost, following, reach, to_go: As of `best_ways`.
-        state, kind: Along the current path [C + 1], [C].
-        dear: Takes what the best paths through them cost above the current one.
-        where: Takes their channels, states and kinds of symbol, [branches, 3].
+        reach, beside, second, to_go: From `best_ways`.
+        dear: Scratch, as long as `where`.
+        where: Takes channel, state behind the branch, and which of the two that lead there it is;
+            [(C + 1) * states, 3].
     """
-    channels, states = len(cost), len(following)
-    total = np.float32(0)
-    for c in range(channels):
-        total += cost[c, kind[c]]
-    bound, count = np.float32(DEAREST), 0
-    for counting in (True, False):
-        counts = np.zeros(BUCKETS, np.int64)
-        for c in range(channels):
-            for s in range(states):
-                for p in range(2):
-                    k = 2 * (s & 1) + p
-                    more = reach[c, s] + cost[c, k] + to_go[c + 1, following[s, p]] - total
-                    if more >= bound or (s == state[c] and k == kind[c]):
-                        continue
-                    if counting:
-                        counts[max(0, int((more / DEAREST + 1) / 2 * BUCKETS))] += 1
-                    elif count < len(dear):
-                        dear[count] = more
-                        where[count, 0], where[count, 1], where[count, 2] = c, s, k
-                        count += 1
-        if counting:
-            bucket, fit = 0, 0
-            while bucket < BUCKETS and fit + counts[bucket] <= len(dear):
-                fit += counts[bucket]
-                bucket += 1
-            bound = np.float32((2 * bucket / BUCKETS - 1) * DEAREST)
-    return count
+    channels, states = len(reach) - 1, reach.shape[1]
+    bound, count = to_go[0, 0] + DEAREST, 0
+    for c in range(1, channels + 1):
+        for s in range(states):
+            cost = beside[c, s] + to_go[c, s]
+            if cost < bound:
+                dear[count], where[count, 0], where[count, 1] = cost, c, s
+                where[count, 2] = not second[c, s]
+                count += 1
+    for s in range(states):
+        if reach[channels, s] < bound:
+            dear[count], where[count, 0], where[count, 1] = reach[channels, s], channels, s
+            where[count, 2] = second[channels, s]
+            count += 1
+    if count <= most:
+        return count
+    bound, found = np.partition(dear[:count], most)[most], 0
+    for i in range(count):
+        if dear[i] < bound:
+            where[found] = where[i]
+            found += 1
+    return found
 
 
 @compiled
-def trace(
-    c: int,
-    s: int,
-    k: int,
-    start: int,
-    end: int,
+def detour(
+    branch: np.ndarray,
     cost: np.ndarray,
     following: np.ndarray,
     before: np.ndarray,
     second: np.ndarray,
     to_go: np.ndarray,
+    state: np.ndarray,
     path: np.ndarray,
     kinds: np.ndarray,
-) -> None:
-    """The states and kinds of symbols of the best path through a branch, from `start` to `end`."""
-    at = s
-    for b in range(c, start, -1):
-        path[b] = at
-        at, kinds[b - 1] = before[at, int(second[b, at])]
-    path[start], kinds[c] = at, k
-    at = following[s, k & 1]
-    for b in range(c + 1, end):
-        path[b] = at
-        kinds[b] = 2 * (at & 1)
-        even, odd = following[at, 0], following[at, 1]
-        if cost[b, kinds[b] + 1] + to_go[b + 1, odd] < cost[b, kinds[b]] + to_go[b + 1, even]:
-            kinds[b] += 1
-            at = odd
+) -> tuple[int, int]:
+    """The best path through a branch, from where it leaves another one to where it meets it.
+
+    Args:
+        branch: From `cheapest_branches`.
+        cost, following, before: As of `best_ways`.
+        second, to_go: From it.
+        state: Along the other path [C + 1].
+        path, kinds: Take states [C + 1] and kinds of symbols [C].
+
+    Returns:
+        Its first channel, and the one after its last.
+    """
+    c, s, way = branch[0], branch[1], branch[2]
+    at, start = s, c
+    path[c] = s
+    while start > 0 and (start == c or at != state[start]):
+        start -= 1
+        at, kinds[start] = before[at, way, 0], before[at, way, 1]
+        path[start] = at
+        way = second[start, at]
+    at, end = s, c
+    while end < len(cost) and at != state[end]:
+        kind, even, odd = 2 * (at & 1), following[at, 0], following[at, 1]
+        if cost[end, kind + 1] + to_go[end + 1, odd] < cost[end, kind] + to_go[end + 1, even]:
+            at, kinds[end] = odd, kind + 1
         else:
-            at = even
-    path[end] = at
+            at, kinds[end] = even, kind
+        end += 1
+        path[end] = at
+    return start, end

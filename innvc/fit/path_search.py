@@ -4,7 +4,7 @@ The trellis counts the errors of coefficients. What counts in the end are those 
 are rounded to whole numbers: a sample that is within half a code value is exact, whatever its
 fraction. So paths that cost much the same as the best one leave different errors. For each block
 many such paths are tried, each of which leaves the current one once and comes back to it, and the
-best are taken until none is better.
+best one is taken until none is better.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import numpy as np
 
 from innvc.compiled import compiled, reassociated
 from innvc.device import side_by_side
-from innvc.fit.branches import best_ways, cheapest_branches, trace
+from innvc.fit.branches import best_ways, cheapest_branches, detour
 from innvc.fit.symbol_costs import dependent_costs
 from innvc.fit.trellis import KINDS, before_states, choices
 
-LEAST = 0.05  # bits that a path must save
-BRANCHES = 8  # looked at for each path that is tried: most are on the same ones
-SAME = 1e-3  # bits between two sums of the same costs
-ROUNDS = 12
+LEAST = np.float32(0.05)  # bits that a path must save
+LOST = 10  # bits: a path that loses more is not tried again
 TASKS = 16  # of the blocks of a plane
 SOFT = np.float32(0.12)  # code values on each side of a half, where rounding is not sure
 
@@ -64,7 +62,7 @@ def better_paths(
         x: What is to be coded, in steps, less means [C, n].
         symbols: The current ones [C, n].
         scale: Scale indexes [C, n].
-        most: Paths to try at a time for each block.
+        most: Paths to try for each block.
     """
     weight = np.full(x.shape, errors.worth * np.square(errors.basis[0]).sum(), np.float32)
     values, index = np.zeros(x.shape, np.float32), scale.astype(np.int64)
@@ -107,16 +105,19 @@ def _rounded(error: float) -> float:
 
 
 @reassociated
-def _change(
-    own: np.ndarray, now: np.ndarray, others: np.ndarray, step: np.ndarray, moved: np.ndarray
-) -> float:
-    """Of the squared errors `now`, where a block's samples change by `step`, in the frame `moved`.
-
-    What other frames lose by the size of the step is not counted.
-    """
+def _change(own: np.ndarray, now: np.ndarray, moved: np.ndarray) -> float:
+    """Of the squared errors `now` of a block's rounded samples, where these change by `moved`."""
     total = np.float32(0)
     for i in range(len(own)):
-        total += _rounded(own[i] + moved[i]) - now[i] + others[i] * step[i]
+        total += _rounded(own[i] + moved[i]) - now[i]
+    return float(total)
+
+
+@reassociated
+def _product(one: np.ndarray, other: np.ndarray) -> float:
+    total = np.float32(0)
+    for i in range(len(one)):
+        total += one[i] * other[i]
     return float(total)
 
 
@@ -163,24 +164,23 @@ def _search(
     state, kind = np.zeros(channels + 1, np.int64), np.zeros(channels, np.int64)
     value, rate = np.zeros((channels, KINDS), np.float32), np.zeros((channels, KINDS), np.float32)
     price = np.zeros((channels, KINDS), np.float32)
-    second = np.zeros((channels + 1, states), np.bool_)
+    slope = np.zeros(channels, np.float32)
+    own_gain, in_others = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
     reach = np.zeros((channels + 1, states), np.float32)
-    to_go = np.zeros_like(reach)
-    left = np.zeros((channels + 1, states), np.int32)
-    met = np.zeros_like(left)
-    dear = np.zeros(BRANCHES * most, np.float32)
-    where = np.zeros((len(dear), 3), np.int32)
-    begins, ends = np.zeros(most, np.int64), np.zeros(most, np.int64)
-    kinds, path = np.zeros((most, channels), np.int64), np.zeros((most, channels + 1), np.int64)
-    steps, moves = np.zeros((most, samples), np.float32), np.zeros((most, samples), np.float32)
-    fixed, saved = np.zeros(most, np.float32), np.zeros(most, np.float32)
-    now = np.zeros(samples, np.float32)
-    taken = np.zeros(channels, np.bool_)
+    beside, to_go = np.zeros_like(reach), np.zeros_like(reach)
+    second = np.zeros(reach.shape, np.uint8)
+    dear, where = np.zeros(reach.size, np.float32), np.zeros((reach.size, 3), np.int32)
+    saved = np.zeros(most, np.float32)
+    # What is tried, and the best of it.
+    path, kinds = np.zeros((2, channels + 1), np.int64), np.zeros((2, channels), np.int64)
+    moved, now = np.zeros((2, samples), np.float32), np.zeros(samples, np.float32)
     for n in blocks:
-        error, slope = own[n].copy(), others[n].copy()
+        error = own[n].copy()
         for i in range(samples):
             now[i] = _rounded(error[i])
         for c in range(channels):
+            own_gain[c], in_others[c] = gain[c, n], energy * spread[c, n]
+            slope[c] = _product(others[n], basis[c])
             for k in range(KINDS):
                 m = magnitude[c, k, n]
                 value[c, k] = m - 0.5 * (k // 2) if m > 0 else 0
@@ -194,60 +194,37 @@ def _search(
             value[c, k] = np.sign(symbols[c, n]) * (m - 0.5 * (k // 2) if m > 0 else 0)
             rate[c, k] = bits[k // 2, scale[c, n], min(m, last)]
             price[c, k] = rate[c, k] + worth * energy * (x[c, n] - value[c, k]) ** 2
-        for _ in range(ROUNDS):
-            best_ways(price, following, before, state, second, reach, to_go, left, met)
-            count = cheapest_branches(price, following, state, kind, reach, to_go, dear, where)
-            found = 0
-            for place in np.argsort(dear[:count]):
-                if found == most:
-                    break
-                c, s, k = where[place]
-                after = following[s, k & 1]
-                start = c if s == state[c] else left[c, s]
-                end = c + 1 if after == state[c + 1] else met[c + 1, after]
-                # The branches of one path come one after the other: they cost the same.
-                known = False
-                for f in range(found - 1, -1, -1):
-                    if dear[place] - fixed[f] > SAME or known:
-                        break
-                    known = begins[f] == start and ends[f] == end
-                if known:
+        best_ways(price, following, before, reach, beside, second, to_go)
+        count = cheapest_branches(reach, beside, second, to_go, most, dear, where)
+        saved[:] = 0
+        for _ in range(channels):
+            most_saved, start, end, one, best = LEAST, 0, 0, 0, 1
+            for f in range(count):
+                if saved[f] < -LOST:
                     continue
-                begins[found], ends[found], fixed[found] = start, end, dear[place]
-                ways = price, following, before, second, to_go
-                trace(c, s, k, start, end, *ways, path[found], kinds[found])
-                found += 1
-            for f in range(found):
-                more, apart = np.float32(0), np.float32(0)
-                steps[f] = 0
-                moves[f] = 0
-                for c in range(begins[f], ends[f]):
-                    more += rate[c, kinds[f, c]] - rate[c, kind[c]]
-                    change = value[c, kinds[f, c]] - value[c, kind[c]]
+                first, stop = detour(
+                    where[f], price, following, before, second, to_go, state, path[one], kinds[one]
+                )
+                more = np.float32(0)
+                moved[one] = 0
+                for c in range(first, stop):
+                    k = kinds[one, c]
+                    more += rate[c, k] - rate[c, kind[c]]
+                    change = value[c, k] - value[c, kind[c]]
                     if change != 0:
-                        apart += spread[c, n] * change * change
-                        _add(steps[f], change, basis[c])
-                        _add(moves[f], gain[c, n] * change, basis[c])
-                fixed[f] = more + apart * worth * energy
-                saved[f] = -fixed[f] - worth * _change(error, now, slope, steps[f], moves[f])
-            taken[:] = False
-            for f in np.argsort(-saved[:found]):
-                if saved[f] < LEAST:
-                    break
-                if taken[begins[f] : ends[f]].any():
-                    continue
-                # Those that were taken before it have changed the errors.
-                if fixed[f] + worth * _change(error, now, slope, steps[f], moves[f]) > -LEAST:
-                    continue
-                for c in range(begins[f], ends[f]):
-                    change = value[c, kinds[f, c]] - value[c, kind[c]]
-                    _add(slope, 2 * spread[c, n] * change, basis[c])
-                    kind[c], state[c + 1] = kinds[f, c], path[f, c + 1]
-                taken[begins[f] : ends[f]] = True
-                _add(error, 1, moves[f])
-                for i in range(samples):
-                    now[i] = _rounded(error[i])
-            if not taken.any():
+                        more += worth * change * (slope[c] + in_others[c] * change)
+                        _add(moved[one], own_gain[c] * change, basis[c])
+                saved[f] = -more - worth * _change(error, now, moved[one])
+                if saved[f] > most_saved:
+                    most_saved, start, end, one, best = saved[f], first, stop, best, one
+            for c in range(start, end):
+                k = kinds[best, c]
+                slope[c] += 2 * in_others[c] * (value[c, k] - value[c, kind[c]])
+                kind[c], state[c + 1] = k, path[best, c + 1]
+            if end == 0:
                 break
+            _add(error, 1, moved[best])
+            for i in range(samples):
+                now[i] = _rounded(error[i])
         for c in range(channels):
             values[c, n] = value[c, kind[c]]

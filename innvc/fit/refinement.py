@@ -36,7 +36,7 @@ class Refinement:
         errors: Of the decoded frames, before they are rounded, packed [G, C, h, w].
         filtered: What the filters make of a small change of the frames, of that shape.
         worth: Bits that a squared error of a sample is worth, of each plane.
-        paths: To try at a time for each block.
+        paths: To try for each block.
 
     Attributes:
         details: The subband frames that it is for.
