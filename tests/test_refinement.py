@@ -18,8 +18,9 @@ from innvc.fit.symbol_costs import dependent_costs
 from innvc.fit.trellis import Trellis, before_states
 from innvc.model import lifting
 from innvc.model import subbands as order
-from innvc.model.motion import MotionLifting
+from innvc.model.motion import AFTER, BEFORE, MotionLifting
 from innvc.model.planes import planes_of
+from innvc.model.subbands import low_counts
 
 
 @pytest.mark.parametrize("group", [2, 3, 5, 6, 12])
@@ -39,6 +40,39 @@ def test_what_a_detail_brings_into_the_frames(group):
         back = lifter.moved_transpose(level, number, frames)
         product = float((moved.double() * frames).sum())
         assert float((back.double() * detail).sum()) == pytest.approx(product, abs=1e-2)
+
+
+@pytest.mark.parametrize("group", [2, 3, 4, 5])
+def test_where_a_detail_goes(group):
+    """By vectors of whole samples the update takes it there, as the inverse has it."""
+    torch.manual_seed(group)
+    motion, counts = random_motion(group, 3, 3), low_counts(group)
+    for level, count in zip(motion, counts[1:], strict=True):
+        first = -int(len(level.mode) > count)
+        for odd, mode in enumerate(level.mode):
+            before, after = (0 <= first + odd + side < count for side in range(2))
+            mode[:] = BEFORE * before + AFTER * after
+        level.quarters[:] = 16 * (level.quarters[..., :1, :1] // 16)
+    planes = planes_of(LAYOUTS["yuv420p"])
+    lifter = MotionLifting(motion, planes)
+    frames, detail = order.frames_of(group), torch.randn(6, 24, 24)
+    reached = 0
+    for subband in range(1, group):
+        level = order.level_of(subband, group)
+        coarser = order.details(group, level).start
+        number, even = subband - coarser, sorted(frames[:coarser])
+        moved = lifter.moved(level, number, detail, group)
+        for plane in planes:
+            sent = plane.unpack(detail[None])[0]
+            for n, rows, columns, share in lifter.reached(level, number, len(even), plane):
+                there = plane.unpack(moved[even[n]][None])[0]
+                last = [size - 1 for size in there.shape]
+                inside = (0 < rows) & (rows < last[0]) & (0 < columns) & (columns < last[1])
+                assert inside.sum() > 50
+                found, expected = there[rows, columns], share * sent
+                assert torch.allclose(found[inside], expected[inside], atol=1e-5)
+                reached += 1
+    assert reached == 3 * sum((level.mode[:, 0, 0] + 1).sum() // 2 for level in motion)
 
 
 def test_slope_of_rounded_errors():
@@ -108,7 +142,10 @@ def test_better_paths(states):
     own = (values - x).T @ basis
     gain, spread = np.full(x.shape, 0.8), np.full(x.shape, 0.1)
     others = random.normal(0, 0.2, own.shape)
-    errors = BlockErrors(basis, own, gain, others, spread, worth)
+    # Of the frame, and of one that takes a quarter of what changes in it.
+    both = np.stack([own, random.normal(0, 0.5, own.shape)], 1)
+    shares = np.array([1, -0.25])[None, :, None].repeat(blocks, 0).repeat(channels, 2)
+    errors = BlockErrors(basis, both, shares, gain, others, spread, worth)
 
     def cost(found):
         """Bits and errors; the symbols are found from the values."""
@@ -121,12 +158,12 @@ def test_better_paths(states):
             bits += dependent_costs()[odd, scale[c], magnitude].sum()
             state = following(states)[state, magnitude & 1].astype(np.int64)
         step = (found - values).T @ basis
-        rounded = np.square(np.rint(own + 0.8 * step)).sum()
+        rounded = np.square(np.rint(both + shares * 0.8 * step[:, None])).sum()
         return bits + worth * (rounded + (others * step + 0.1 * step**2).sum())
 
     found = better_paths(errors, following(states), x, symbols, scale, 500)
     assert cost(found) < 0.97 * cost(values)
-    nothing = BlockErrors(basis, 0 * own, gain, 0 * others, spread + 1e3, worth)
+    nothing = BlockErrors(basis, 0 * both, shares, gain, 0 * others, spread + 1e3, worth)
     assert np.array_equal(
         better_paths(nothing, following(states), values, symbols, scale, 100), values
     )

@@ -31,15 +31,18 @@ class BlockErrors:
 
     Attributes:
         basis: Samples of each channel of a block, for a step [C, S].
-        own: Errors of the frame's samples, before they are rounded [n, S].
+        errors: Of the frame's samples, and of those of frames that follow them, before they are
+            rounded [n, frames, S].
+        shares: Of a change of the frame's samples in each of these, of that shape.
         gain: Of coefficients in the frame [C, n].
-        others: Gradients of the squared errors of other frames [n, S].
-        spread: Energy of coefficients in other frames [C, n].
+        others: Gradients of the squared errors of still other frames [n, S].
+        spread: Energy of coefficients in these [C, n].
         worth: Bits that a squared error of a sample is worth.
     """
 
     basis: np.ndarray
-    own: np.ndarray
+    errors: np.ndarray
+    shares: np.ndarray
     gain: np.ndarray
     others: np.ndarray
     spread: np.ndarray
@@ -75,7 +78,8 @@ def better_paths(
         following.astype(np.int64),
         before_states(following).astype(np.int64),
         _single(errors.basis),
-        _single(errors.own),
+        _single(errors.errors),
+        _single(errors.shares),
         _single(errors.gain),
         _single(errors.others),
         _single(errors.spread),
@@ -105,12 +109,25 @@ def _rounded(error: float) -> float:
 
 
 @reassociated
-def _change(own: np.ndarray, now: np.ndarray, moved: np.ndarray) -> float:
-    """Of the squared errors `now` of a block's rounded samples, where these change by `moved`."""
+def _change(error: np.ndarray, now: np.ndarray, share: np.ndarray, moved: np.ndarray) -> float:
+    """Of the squared errors `now` of rounded samples, where those of the block change by `moved`.
+
+    Args:
+        error, now, share: Of samples [frames, S]; see `BlockErrors`.
+        moved: [S].
+    """
     total = np.float32(0)
-    for i in range(len(own)):
-        total += _rounded(own[i] + moved[i]) - now[i]
+    for f in range(len(error)):
+        for i in range(len(moved)):
+            total += _rounded(error[f, i] + share[f, i] * moved[i]) - now[f, i]
     return float(total)
+
+
+@compiled
+def _round(error: np.ndarray, now: np.ndarray) -> None:
+    for f in range(len(error)):
+        for i in range(error.shape[1]):
+            now[f, i] = _rounded(error[f, i])
 
 
 @reassociated
@@ -139,7 +156,8 @@ def _search(
     following: np.ndarray,
     before: np.ndarray,
     basis: np.ndarray,
-    own: np.ndarray,
+    errors: np.ndarray,
+    shares: np.ndarray,
     gain: np.ndarray,
     others: np.ndarray,
     spread: np.ndarray,
@@ -155,7 +173,7 @@ def _search(
         magnitude, cost: From `trellis.choices`.
         bits: Of magnitudes, by quantiser and scale index.
         following, before: As of `best_ways`.
-        basis, own, gain, others, spread, worth: As of `BlockErrors`.
+        basis, errors, shares, gain, others, spread, worth: As of `BlockErrors`.
         values: Takes what the paths stand for [C, n].
     """
     channels, states, samples = len(x), len(following), basis.shape[1]
@@ -173,11 +191,10 @@ def _search(
     saved = np.zeros(most, np.float32)
     # What is tried, and the best of it.
     path, kinds = np.zeros((2, channels + 1), np.int64), np.zeros((2, channels), np.int64)
-    moved, now = np.zeros((2, samples), np.float32), np.zeros(samples, np.float32)
+    moved, now = np.zeros((2, samples), np.float32), np.zeros_like(errors[0])
     for n in blocks:
-        error = own[n].copy()
-        for i in range(samples):
-            now[i] = _rounded(error[i])
+        error, share = errors[n].copy(), shares[n]
+        _round(error, now)
         for c in range(channels):
             own_gain[c], in_others[c] = gain[c, n], energy * spread[c, n]
             slope[c] = _product(others[n], basis[c])
@@ -214,7 +231,7 @@ def _search(
                     if change != 0:
                         more += worth * change * (slope[c] + in_others[c] * change)
                         _add(moved[one], own_gain[c] * change, basis[c])
-                saved[f] = -more - worth * _change(error, now, moved[one])
+                saved[f] = -more - worth * _change(error, now, share, moved[one])
                 if saved[f] > most_saved:
                     most_saved, start, end, one, best = saved[f], first, stop, best, one
             for c in range(start, end):
@@ -223,8 +240,7 @@ def _search(
                 kind[c], state[c + 1] = k, path[best, c + 1]
             if end == 0:
                 break
-            _add(error, 1, moved[best])
-            for i in range(samples):
-                now[i] = _rounded(error[i])
+            error += share * moved[best]
+            _round(error, now)
         for c in range(channels):
             values[c, n] = value[c, kind[c]]

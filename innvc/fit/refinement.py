@@ -2,8 +2,9 @@
 
 A packet that was coded and decoded tells what each sample errs before it is rounded. How a change
 of a detail moves the samples of its own frame is known to a tenth of a code value, so paths can be
-found whose errors fall where rounding removes them (`path_search`). Other frames move less: what
-they gain or lose is the slope of their errors, smoothed.
+found whose errors fall where rounding removes them (`path_search`), and so is the share of it that
+the update takes from the frames beside. Other frames move less: what they gain or lose is the slope
+of their errors, smoothed.
 """
 
 from __future__ import annotations
@@ -91,23 +92,26 @@ class Refinement:
         half = coder.follow(coder.start(places.size), slice(None), which, symbols)
         before = self.values[subband].flatten(1).numpy()
         result = before.copy()
-        errors, slope = self._errors[self._frame(subband)], self._slope(subband)
-        parts = self._parts(subband)
-        responses = self._responses(subband, parts)
+        parts, counted = self._parts(subband), self._counted(subband)
+        slope = self._slope(subband, counted)
+        responses = self._responses(subband, parts, counted)
         for (plane, rows, basis), worth, response in zip(
             parts, self._worth, responses, strict=True
         ):
             index, wanted, means = (
                 part.reshape(len(part), -1)[np.ix_(rows, which)] for part in (scale, x, mean)
             )
-            gain, spread = (part[:, which] for part in response)
+            gain, spread, whole = (part[..., which] for part in response)
             change = means + half[rows] / 2 - before[np.ix_(rows, which)]
+            errors, shares = (part[which] for part in self._near(subband, plane))
+            shares[:, 1:] *= (whole / gain.mean(0))[:, None, None]
             found = better_paths(
                 BlockErrors(
                     basis,
-                    self._blocks(plane, errors)[which] + (gain * change).T @ basis,
+                    errors + shares * ((gain * change).T @ basis)[:, None],
+                    shares,
                     gain,
-                    self._blocks(plane, slope)[which] + 2 * (spread * change).T @ basis,
+                    self._packed_blocks(plane, slope)[which] + 2 * (spread * change).T @ basis,
                     spread,
                     worth,
                 ),
@@ -143,15 +147,50 @@ class Refinement:
             found.append((plane, rows, plane.unpack(basis[rows]).flatten(1).cpu().numpy()))
         return found
 
-    def _blocks(self, plane: Plane, frame: Tensor) -> np.ndarray:
-        """Samples [n, S] of a plane of a packed frame, by the positions of the latent."""
+    def _near(self, subband: int, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+        """Errors of the own frame, and of those that the update reaches, where it takes samples.
+
+        Returns:
+            Errors, and the share that they have in a change of the own frame's samples, that being
+            one, by the positions of the latent [n, 1 or 2 or 3, S].
+        """
+        errors = plane.unpack(self._errors)
+        own = errors[self._frame(subband)]
+        found = [(self._blocks(own), self._blocks(torch.ones_like(own)))]
+        frames = self._even_frames(subband)
+        for even, rows, columns, share in self._lifter.reached(
+            *self._place(subband), len(frames), plane
+        ):
+            there = errors[frames[even]]
+            found.append((self._blocks(there[rows, columns]), self._blocks(share)))
+        return np.stack([e for e, _ in found], 1), np.stack([s for _, s in found], 1)
+
+    def _blocks(self, samples: Tensor) -> np.ndarray:
+        """Samples [n, S] of a plane [H, W], by the positions of the latent."""
         rows, columns = self._decoder.size
-        x = plane.unpack(frame[None])[0].unflatten(1, (columns, -1)).unflatten(0, (rows, -1))
+        x = samples.unflatten(1, (columns, -1)).unflatten(0, (rows, -1))
         blocks: np.ndarray = x.transpose(1, 2).flatten(2).flatten(0, 1).cpu().numpy()
         return blocks
 
+    def _packed_blocks(self, plane: Plane, frame: Tensor) -> np.ndarray:
+        """Those of a plane of a packed frame."""
+        return self._blocks(plane.unpack(frame[None])[0])
+
     def _frame(self, subband: int) -> int:
         return order.frames_of(len(self.values))[subband]
+
+    def _even_frames(self, subband: int) -> list[int]:
+        """The frames that are even ones at its level, and not changed at finer ones."""
+        level, _ = self._place(subband)
+        coarser = order.details(len(self.values), level).start
+        return sorted(order.frames_of(len(self.values))[:coarser])
+
+    def _counted(self, subband: int) -> list[int]:
+        """The frames whose errors `_near` has."""
+        level, number = self._place(subband)
+        frames, plane = self._even_frames(subband), self._decoder.filters.planes[0]
+        near = self._lifter.reached(level, number, len(frames), plane)
+        return [self._frame(subband), *(frames[even] for even, *_ in near)]
 
     def _place(self, subband: int) -> tuple[int, int]:
         """Level of a subband frame, and its number in that."""
@@ -163,16 +202,19 @@ class Refinement:
         change = change / self._gains[subband]
         return self._lifter.moved(*self._place(subband), change, len(self.values))
 
-    def _slope(self, subband: int) -> Tensor:
-        """Gradient [C, h, w] of the squared errors of the other frames than its own."""
+    def _slope(self, subband: int, counted: Sequence[int]) -> Tensor:
+        """Gradient [C, h, w] of the squared errors of other frames than the counted ones."""
         slopes = slope(self._errors)
-        slopes[self._frame(subband)] = 0
+        slopes[counted] = 0
         found = self._lifter.moved_transpose(*self._place(subband), slopes)
         return self._kept * found / self._gains[subband]
 
     def _responses(
-        self, subband: int, parts: Sequence[tuple[Plane, np.ndarray, np.ndarray]]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        self,
+        subband: int,
+        parts: Sequence[tuple[Plane, np.ndarray, np.ndarray]],
+        counted: Sequence[int],
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Of each plane, what coefficients are in their own frame, and their energy in others.
 
         What the update takes from the own frame is of low frequencies: a number for each block
@@ -180,26 +222,30 @@ class Refinement:
         follows the same pattern.
 
         Returns:
-            Gains and energies [channels, positions] of each plane.
+            Of each plane gains and energies [channels, positions], and gains without what the
+            update takes [positions].
         """
         probe = self._samples(subband, self._probe()[None])[0]
         moved, frame = self._moved(subband, probe), self._frame(subband)
-        reached = moved.square().sum(0) - moved[frame].square()
+        reached = moved.square().sum(0) - moved[counted].square().sum(0)
         scale = self._gains[subband].expand_as(probe)
         found = []
         for plane, _, basis in parts:
             energy = np.square(basis).sum(1, keepdims=True)
-            sent, come = (basis @ self._blocks(plane, x).T / energy for x in (probe, moved[frame]))
-            still = self._blocks(plane, scale).mean(1)
+            sent, come = (
+                basis @ self._packed_blocks(plane, x).T / energy for x in (probe, moved[frame])
+            )
+            still = self._packed_blocks(plane, scale).mean(1)
             lost = 1 - come / sent * still
             channels = np.ones(len(lost))
             for _ in range(FITS):
                 blocks = channels @ lost / (channels @ channels)
                 channels = lost @ blocks / max(blocks @ blocks, 1e-9)
             pattern = channels.clip(0, None) + 1e-3
-            spread = self._blocks(plane, reached).sum(1) / (pattern @ (energy * np.square(sent)))
+            left = self._packed_blocks(plane, reached).sum(1)
+            spread = left / (pattern @ (energy * np.square(sent)))
             gain = self._kept * (1 - np.outer(channels, blocks)) / still
-            found.append((gain, self._kept**2 * np.outer(pattern, spread)))
+            found.append((gain, self._kept**2 * np.outer(pattern, spread), self._kept / still))
         return found
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from innvc.model.lifting import Frames, Lifting, split, synthesis_energy
 from innvc.model.planes import Plane, alike
 from innvc.model.subbands import is_centred, low_counts
-from innvc.model.warp import Warp
+from innvc.model.warp import QUARTER, Warp, nearest, to_samples
 
 CELL = 16  # luma samples
 VECTOR_LIMIT = 1 << 13  # of |component| as it is coded: in eighths or quarters of a sample
@@ -171,6 +171,31 @@ class MotionLifting(Lifting):
             frames[odd[n]] += detail
         return frames, {even[n] for n in changed} | {odd[n] for n in reached | set(details)}
 
+    def reached(
+        self, level: int, number: int, count: int, plane: Plane
+    ) -> list[tuple[int, Tensor, Tensor, Tensor]]:
+        """Where a detail goes by the update, as if each sample only went to the nearest one.
+
+        Args:
+            level, number: As of `moved`.
+            count: Even frames.
+            plane: Whose samples.
+
+        Returns:
+            The even frames, and of each of the detail's samples the row and column there and what
+            is added [H, W].
+        """
+        references, found = self._references(level, count), []
+        for reference in (r for r in references if r.odd == number):
+            rows, columns, factor = nearest(reference.vector, plane)
+            alike = [r for r in references if r.even == reference.even]
+            received = sum(Warp(r.vector, r.weight, plane, factor).received()[0] for r in alike)
+            weight = to_samples(reference.weight, plane.samples(QUARTER)) * factor
+            assert isinstance(received, Tensor)
+            share = -weight / (1 + received.clamp(min=0)[rows, columns])
+            found.append((reference.even, rows, columns, share))
+        return found
+
     def moved_transpose(self, level: int, number: int, frames: Tensor) -> Tensor:
         """The transpose of `moved`: [G, C, h, w] to [C, h, w]."""
         for finer in range(1, level):
@@ -217,15 +242,10 @@ class MotionLifting(Lifting):
         modes = [torch.from_numpy(level.mode).long() for level in self.motion]
         energy = synthesis_energy([(WEIGHTS[0][mode], WEIGHTS[1][mode]) for mode in modes])
         energy[0] = energy[0].mean()
-        return _spread(energy.sqrt()[:, None].to(subbands), (CELL // 2, CELL // 2))
+        return to_samples(energy.sqrt()[:, None].to(subbands), (CELL // 2, CELL // 2))
 
 
 def to_cells(samples: Tensor, cell: tuple[int, int]) -> Tensor:
     """[..., H, W] to [..., rows * columns, height, width of a cell]."""
     blocks: Tensor = samples.unflatten(-1, (-1, cell[1])).unflatten(-3, (-1, cell[0]))
     return blocks.transpose(-3, -2).flatten(-4, -3)
-
-
-def _spread(cells: Tensor, cell: tuple[int, int]) -> Tensor:
-    """Values of cells [..., rows, columns] to samples."""
-    return cells.repeat_interleave(cell[0], -2).repeat_interleave(cell[1], -1)

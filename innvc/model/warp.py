@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from innvc.model.blocks import (
@@ -134,6 +135,35 @@ class Warp:
         result = self._like.new_zeros(1, *self._cells.shape)
         give_back_ones(self._blocks, result[0].numpy())
         return result
+
+
+def nearest(vector: Tensor, plane: Plane) -> tuple[Tensor, Tensor, Tensor]:
+    """The sample that counts most in the prediction of each sample, cells not blended.
+
+    Args:
+        vector: As of `Warp`.
+        plane: Whose samples.
+
+    Returns:
+        Its row, its column and its factor, [H, W].
+    """
+    cell, precisions = plane.samples(QUARTER), plane.precision
+    size = vector.shape[1] * cell[0], vector.shape[2] * cell[1]
+    factor, places = torch.ones(size), []
+    for axis, precision in enumerate(precisions):
+        moved = to_samples(vector[axis].long(), cell)
+        whole = moved >> precision
+        near = (moved + (1 << precision - 1)) >> precision
+        taps = torch.from_numpy(_filters(precision, np.dtype(np.float32)))
+        factor *= taps[moved - (whole << precision), TAPS // 2 - 1 + near - whole]
+        place = torch.arange(size[axis]).view((-1, 1) if axis == 0 else (1, -1))
+        places.append((place + near).clamp(0, size[axis] - 1))
+    return places[0], places[1], factor
+
+
+def to_samples(cells: Tensor, cell: tuple[int, int]) -> Tensor:
+    """Values of cells [..., rows, columns] to samples."""
+    return cells.repeat_interleave(cell[0], -2).repeat_interleave(cell[1], -1)
 
 
 class PredictionErrors:
