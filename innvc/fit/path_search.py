@@ -31,9 +31,9 @@ class BlockErrors:
 
     Attributes:
         basis: Samples of each channel of a block, for a step [C, S].
-        errors: Of the frame's samples, and of those of frames that follow them, before they are
-            rounded [n, frames, S].
-        shares: Of a change of the frame's samples in each of these, of that shape.
+        errors: Of the frame's samples, and of those of other frames that change with them, before
+            they are rounded [n, frames, S].
+        shares: Of a change of the frame's samples that each of these takes, of that shape.
         gain: Of coefficients in the frame [C, n].
         others: Gradients of the squared errors of still other frames [n, S].
         spread: Energy of coefficients in these [C, n].

@@ -151,8 +151,8 @@ class Refinement:
         """Errors of the own frame, and of those that the update reaches, where it takes samples.
 
         Returns:
-            Errors, and the share that they have in a change of the own frame's samples, that being
-            one, by the positions of the latent [n, 1 or 2 or 3, S].
+            Errors, and the shares that these samples take of a change of the own frame's, by the
+            positions of the latent [n, frames, S].
         """
         errors = plane.unpack(self._errors)
         own = errors[self._frame(subband)]
