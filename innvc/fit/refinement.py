@@ -92,18 +92,19 @@ class Refinement:
         half = coder.follow(coder.start(places.size), slice(None), which, symbols)
         before = self.values[subband].flatten(1).numpy()
         result = before.copy()
-        parts, counted = self._parts(subband), self._counted(subband)
+        parts, reached = self._parts(subband), self._reached(subband)
+        counted = [self._frame(subband), *(frame for frame, *_ in reached[0])]
         slope = self._slope(subband, counted)
         responses = self._responses(subband, parts, counted)
-        for (plane, rows, basis), worth, response in zip(
-            parts, self._worth, responses, strict=True
+        for (plane, rows, basis), worth, response, near in zip(
+            parts, self._worth, responses, reached, strict=True
         ):
             index, wanted, means = (
                 part.reshape(len(part), -1)[np.ix_(rows, which)] for part in (scale, x, mean)
             )
             gain, spread, whole = (part[..., which] for part in response)
             change = means + half[rows] / 2 - before[np.ix_(rows, which)]
-            errors, shares = (part[which] for part in self._near(subband, plane))
+            errors, shares = (part[which] for part in self._near(subband, plane, near))
             shares[:, 1:] *= (whole / gain.mean(0))[:, None, None]
             found = better_paths(
                 BlockErrors(
@@ -147,7 +148,25 @@ class Refinement:
             found.append((plane, rows, plane.unpack(basis[rows]).flatten(1).cpu().numpy()))
         return found
 
-    def _near(self, subband: int, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+    def _reached(self, subband: int) -> list[list[tuple[int, Tensor, Tensor, Tensor]]]:
+        """Of each plane, `MotionLifting.reached` with frames of the group."""
+        level, number = self._place(subband)
+        coarser = order.details(len(self.values), level).start
+        # The even frames of its level, which finer ones do not change.
+        frames = sorted(order.frames_of(len(self.values))[:coarser])
+        return [
+            [
+                (frames[even], rows, columns, share)
+                for even, rows, columns, share in self._lifter.reached(
+                    level, number, len(frames), plane
+                )
+            ]
+            for plane in self._decoder.filters.planes
+        ]
+
+    def _near(
+        self, subband: int, plane: Plane, reached: Sequence[tuple[int, Tensor, Tensor, Tensor]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Errors of the own frame, and of those that the update reaches, where it takes samples.
 
         Returns:
@@ -157,12 +176,9 @@ class Refinement:
         errors = plane.unpack(self._errors)
         own = errors[self._frame(subband)]
         found = [(self._blocks(own), self._blocks(torch.ones_like(own)))]
-        frames = self._even_frames(subband)
-        for even, rows, columns, share in self._lifter.reached(
-            *self._place(subband), len(frames), plane
-        ):
-            there = errors[frames[even]]
-            found.append((self._blocks(there[rows, columns]), self._blocks(share)))
+        for frame, rows, columns, share in reached:
+            there = errors[frame][rows, columns]
+            found.append((self._blocks(there), self._blocks(share)))
         return np.stack([e for e, _ in found], 1), np.stack([s for _, s in found], 1)
 
     def _blocks(self, samples: Tensor) -> np.ndarray:
@@ -178,19 +194,6 @@ class Refinement:
 
     def _frame(self, subband: int) -> int:
         return order.frames_of(len(self.values))[subband]
-
-    def _even_frames(self, subband: int) -> list[int]:
-        """The frames that are even ones at its level, and not changed at finer ones."""
-        level, _ = self._place(subband)
-        coarser = order.details(len(self.values), level).start
-        return sorted(order.frames_of(len(self.values))[:coarser])
-
-    def _counted(self, subband: int) -> list[int]:
-        """The frames whose errors `_near` has."""
-        level, number = self._place(subband)
-        frames, plane = self._even_frames(subband), self._decoder.filters.planes[0]
-        near = self._lifter.reached(level, number, len(frames), plane)
-        return [self._frame(subband), *(frames[even] for even, *_ in near)]
 
     def _place(self, subband: int) -> tuple[int, int]:
         """Level of a subband frame, and its number in that."""

@@ -189,9 +189,9 @@ class MotionLifting(Lifting):
         for reference in (r for r in references if r.odd == number):
             rows, columns, factor = nearest(reference.vector, plane)
             alike = [r for r in references if r.even == reference.even]
-            received = sum(Warp(r.vector, r.weight, plane, factor).received()[0] for r in alike)
+            ones = [Warp(r.vector, r.weight, plane, factor).received()[0] for r in alike]
+            received = torch.stack(ones).sum(0)
             weight = to_samples(reference.weight, plane.samples(QUARTER)) * factor
-            assert isinstance(received, Tensor)
             share = -weight / (1 + received.clamp(min=0)[rows, columns])
             found.append((reference.even, rows, columns, share))
         return found
