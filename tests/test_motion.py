@@ -28,7 +28,7 @@ from innvc.model.motion import (
 )
 from innvc.model.planes import planes_of
 from innvc.model.subbands import is_centred, low_counts
-from innvc.model.warp import QUARTER, Warp
+from innvc.model.warp import OVERLAP, QUARTER, PredictionErrors, Warp
 
 LAYOUTS = {
     "gray": [0] * 4,
@@ -102,6 +102,28 @@ def test_gains_are_the_energy_of_unit_noise():
         wanted = gains[j, 0][inner][:, inner].square()
         torch.testing.assert_close(energy if j else energy.mean(), wanted if j else wanted.mean())
     assert not torch.equal(gains[6, 0], gains[6, 0].mean().expand(16, 16))
+
+
+def test_errors_of_predictions_and_which_are_given_up():
+    plane, rows, columns = planes_of(LAYOUTS["gray"])[0], 6, 8
+    size = rows * QUARTER, columns * QUARTER
+    target, reference = picture(1, 2, *size)[0, :, : size[0], : size[1]]
+    vector = random_motion(2, rows, columns)[0].vector[0, 0].astype(np.int64)
+    cells = np.arange(rows * columns)
+    found = PredictionErrors(target, reference, plane, QUARTER)
+    errors, sizes = found(vector, cells, np.full(len(cells), np.inf, np.float32))
+    wanted = np.zeros([n + 2 * OVERLAP for n in size], np.float32)
+    for n, cell in enumerate(cells):
+        y, x = (QUARTER * k for k in divmod(cell, columns))
+        wanted[y : y + errors.shape[0], x : x + errors.shape[2]] += errors[:, n]
+    warp = Warp(torch.from_numpy(vector), None, plane, reference)
+    inner = torch.from_numpy(wanted[OVERLAP:-OVERLAP, OVERLAP:-OVERLAP])
+    torch.testing.assert_close(inner, target - warp(reference[None])[0], rtol=1e-4, atol=1e-4)
+    assert np.allclose(sizes, abs(errors).sum((0, 2)), rtol=1e-5)
+    kept, kept_sizes = found(vector, cells, np.full(len(cells), np.median(sizes), np.float32))
+    few = np.isfinite(kept_sizes)
+    assert len(cells) / 4 < few.sum() <= len(cells) / 2
+    assert np.array_equal(kept, errors[:, few]) and np.array_equal(kept_sizes[few], sizes[few])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -250,9 +272,9 @@ def test_tried_vectors_are_recalled_until_others_take_their_place():
     for n, vector in enumerate(vectors):
         found, new = tried.recall(vector, cells)
         assert list(new) == [0, 1]
-        tried.keep(vector, cells, np.array([n, -n], np.float32))
+        tried.keep(vector, cells, np.array([[n, 1], [-n, 2]], np.float32))
     for n, vector in enumerate(vectors[1:], 1):
         found, new = tried.recall(vector, cells)
-        assert not len(new) and list(found) == [n, -n]
+        assert not len(new) and found.tolist() == [[n, 1], [-n, 2]]
     assert list(tried.recall(vectors[0], cells)[1]) == [0, 1]
     assert list(tried.recall(vectors[1], np.array([4, 5]))[1]) == [1]

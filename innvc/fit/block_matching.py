@@ -27,6 +27,8 @@ REACH = 12  # of the full search, in samples of a quarter of the size
 # Of both sums and of the coefficients' cost, in the last steps; there are 9/4 times as many of them
 # as are coded, for cells are blended.
 NEARBY = 0.3
+# By how much a sum of absolute differences may be larger than the measure that it is a part of.
+TOLERANCE = 1.5
 # Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
 DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0
 
@@ -60,40 +62,47 @@ class Search:
         self.vector = vector.copy()
         cells = np.arange(self.rows * self.columns)
         self._tried = TriedVectors(len(cells))
-        self._difference = self._differences(self.vector, cells)
+        limits = np.full(len(cells), np.inf, np.float32)
+        self._found = self._differences(self.vector, cells, limits)
         self._count_bits()
 
     def _count_bits(self) -> None:
         """Costs of the best vectors, beside each other as they are now."""
-        self._cost = self._difference + self._cost_of(self.vector)
+        self._cost = self._found[:, 0] + self._cost_of(self.vector)
 
     def _cost_of(self, vector: np.ndarray) -> np.ndarray:
         cost: np.ndarray = np.float32(self.rate) * self.bits(vector).ravel()
         return cost
 
-    def _differences(self, vector: np.ndarray, cells: np.ndarray) -> np.ndarray:
-        """How far the predictions of some cells are off, [n]; most are tried more than once."""
+    def _differences(self, vector: np.ndarray, cells: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        """How far the predictions of some cells are off; most are tried more than once.
+
+        Returns:
+            The measure and the sum of absolute differences [n, 2], infinite where that is clearly
+            above its limit [n].
+        """
         found, new = self._tried.recall(vector, cells)
         if len(new):
-            found[new] = self._new_differences(vector, cells[new])
+            found[new] = self._new_differences(vector, cells[new], limits[new])
             self._tried.keep(vector, cells[new], found[new])
         return found
 
-    def _new_differences(self, vector: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    def _new_differences(
+        self, vector: np.ndarray, cells: np.ndarray, limits: np.ndarray
+    ) -> np.ndarray:
         """The same, of vectors that were not tried yet."""
-        errors = self._errors(vector, cells)
-        side = errors.shape[-1]
+        errors, sizes = self._errors(vector, cells, limits)
+        side, kept = errors.shape[-1], np.isfinite(sizes)
         basis = dct(side)
-        coefficients = (basis @ torch.from_numpy(errors).flatten(1)).view(-1, side) @ basis.T
-        parts = errors, coefficients.view(errors.shape).numpy()
-        found, bits = np.zeros((2, len(cells)))
-        for part in parts:
-            add_sizes(part, found)
-        if not self._near:
-            return (found / 2).astype(np.float32)
-        add_costs(parts[1], self.rate, bits)
-        near: np.ndarray = NEARBY * (found + self.rate * bits)
-        return near.astype(np.float32)
+        down = basis @ torch.from_numpy(errors).flatten(1)
+        coefficients = (down.view(-1, side) @ basis.T).view(errors.shape).numpy()
+        both, bits = sizes[kept].astype(np.float64), np.zeros(errors.shape[1])
+        add_sizes(coefficients, both)
+        if self._near:
+            add_costs(coefficients, self.rate, bits)
+        measure = np.full_like(sizes, np.inf)
+        measure[kept] = NEARBY * (both + self.rate * bits) if self._near else both / 2
+        return np.stack([measure, sizes], 1)
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
@@ -103,10 +112,9 @@ class Search:
         vector = np.ascontiguousarray(vector.clip(-VECTOR_LIMIT, VECTOR_LIMIT))
         cost = self._cost_of(vector)
         # The others cost too much by their vectors alone, or are those that were found.
-        cells = _promising(vector, self.vector, cost, self._cost)
-        difference = self._differences(vector, cells) if len(cells) else cost[:0]
-        found = vector, cost, cells, difference
-        _take_better(*found, self.vector, self._difference, self._cost)
+        cells, limits = _promising(vector, self.vector, cost, self._cost, self._found)
+        found = self._differences(vector, cells, limits)
+        _take_better(vector, cost, cells, found, self.vector, self._found, self._cost)
 
     def _coarse(self) -> Iterator[np.ndarray]:
         """Best vectors at a quarter of the size: of each cell, and of its neighbourhood."""
@@ -273,17 +281,22 @@ def _medians(vector: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.nda
 
 @compiled
 def _promising(
-    vector: np.ndarray, best: np.ndarray, bits: np.ndarray, cost: np.ndarray
-) -> np.ndarray:
-    """Numbers of the cells whose vector is another, and may cost less than the best so far."""
+    vector: np.ndarray, best: np.ndarray, bits: np.ndarray, cost: np.ndarray, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the cells whose vector is another, and may cost less than the best so far.
+
+    And the sums of absolute differences above which it hardly does: they grow as the measure does.
+    """
     new, old = vector.reshape(2, -1), best.reshape(2, -1)
-    cells = np.empty(len(cost), np.int64)
+    cells, limits = np.empty(len(cost), np.int64), np.empty(len(cost), np.float32)
     count = 0
     for n in range(len(cost)):
         if (new[0, n] != old[0, n] or new[1, n] != old[1, n]) and bits[n] < cost[n]:
             cells[count] = n
+            tolerated = TOLERANCE * kept[n, 1] * (cost[n] - bits[n])
+            limits[count] = tolerated / kept[n, 0] if kept[n, 0] > 0 else np.inf
             count += 1
-    return cells[:count]
+    return cells[:count], limits[:count]
 
 
 @compiled
@@ -293,7 +306,7 @@ def _take_better(
     cells: np.ndarray,
     found: np.ndarray,
     best: np.ndarray,
-    difference: np.ndarray,
+    kept: np.ndarray,
     cost: np.ndarray,
 ) -> None:
     """Takes the vectors that cost less.
@@ -301,17 +314,17 @@ def _take_better(
     Args:
         vector, bits: All vectors that were tried, and what their bits are worth.
         cells, found: Those cells whose differences were found.
-        best, difference, cost: Of the vectors to keep; changed.
+        best, kept, cost: Vectors to keep, their differences and costs; changed.
     """
     new, old = vector.reshape(2, -1), best.reshape(2, -1)
     for n in range(len(cost)):
         if new[0, n] == old[0, n] and new[1, n] == old[1, n]:
             # Its neighbours may have come nearer.
-            cost[n] = min(cost[n], difference[n] + bits[n])
+            cost[n] = min(cost[n], kept[n, 0] + bits[n])
     for k, n in enumerate(cells):
-        if found[k] + bits[n] < cost[n]:
+        if found[k, 0] + bits[n] < cost[n]:
             old[0, n], old[1, n] = new[0, n], new[1, n]
-            difference[n], cost[n] = found[k], found[k] + bits[n]
+            kept[n], cost[n] = found[k], found[k, 0] + bits[n]
 
 
 @cache

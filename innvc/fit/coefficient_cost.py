@@ -9,6 +9,7 @@ from torch import Tensor
 from innvc.compiled import compiled
 
 SQUARE = 10
+ROWS = 8  # whose product is far from what float64 holds
 
 
 def coefficient_cost(x: Tensor) -> Tensor:
@@ -23,13 +24,19 @@ def coefficient_cost(x: Tensor) -> Tensor:
 @compiled
 def add_costs(values: np.ndarray, step: float, sums: np.ndarray) -> None:
     """Adds the costs of coefficients [height, n, width] to sums [n], in float64."""
-    factor = SQUARE / step**2
-    for i in range(values.shape[0]):
-        for n in range(values.shape[1]):
-            row, product = values[i, n], 1.0
-            for j in range(values.shape[2]):
-                product *= 1 + factor * np.float64(row[j]) ** 2
-                if product > 1e200:  # one logarithm for many
+    factor, height = SQUARE / step**2, values.shape[0]
+    products = np.empty(values.shape[2])
+    for n in range(values.shape[1]):
+        for first in range(0, height, ROWS):
+            products[:] = 1
+            for i in range(first, min(first + ROWS, height)):
+                row = values[i, n]
+                for j in range(len(products)):
+                    products[j] *= 1 + factor * np.float64(row[j]) ** 2
+            product = 1.0
+            for j in range(len(products)):  # one logarithm for many
+                if product > 1e100:
                     sums[n] += np.log2(product)
                     product = 1.0
+                product *= products[j]
             sums[n] += np.log2(product)

@@ -12,7 +12,7 @@ NEVER = 1 << 62  # no vector's number
 
 
 class TriedVectors:
-    """The last vectors of each cell, and their differences.
+    """The last vectors of each cell, and two numbers of each.
 
     Args:
         cells: How many there are.
@@ -20,35 +20,35 @@ class TriedVectors:
 
     def __init__(self, cells: int) -> None:
         self._numbers = np.full((cells, KEPT), NEVER)
-        self._differences = np.zeros((cells, KEPT), np.float32)
+        self._found = np.zeros((cells, KEPT, 2), np.float32)
         self._turn = np.zeros(cells, np.int64)
 
     def recall(self, vector: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Differences [n] of some cells' vectors, and which of the n are not known.
+        """What was found for some cells' vectors [n, 2], and which of the n are not known.
 
         Args:
             vector: Of all cells [2, rows, columns].
             cells: Numbers of some [n].
         """
-        return _recall(vector, cells, self._numbers, self._differences)
+        return _recall(vector, cells, self._numbers, self._found)
 
-    def keep(self, vector: np.ndarray, cells: np.ndarray, differences: np.ndarray) -> None:
-        """Writes differences [n] over the oldest of each cell; arguments are those of `recall`."""
-        _keep(vector, cells, differences, self._numbers, self._differences, self._turn)
+    def keep(self, vector: np.ndarray, cells: np.ndarray, found: np.ndarray) -> None:
+        """Writes what was found [n, 2] over the oldest of each cell; see `recall`."""
+        _keep(vector, cells, found, self._numbers, self._found, self._turn)
 
 
 @compiled
 def _recall(
-    vector: np.ndarray, cells: np.ndarray, numbers: np.ndarray, differences: np.ndarray
+    vector: np.ndarray, cells: np.ndarray, numbers: np.ndarray, kept: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    found, new = np.empty(len(cells), np.float32), np.empty(len(cells), np.int64)
+    found, new = np.empty((len(cells), 2), np.float32), np.empty(len(cells), np.int64)
     count = 0
     for k, n in enumerate(cells):
         wanted, slot = _number(vector, n), 0
         while slot < KEPT and numbers[n, slot] != wanted:
             slot += 1
         if slot < KEPT:
-            found[k] = differences[n, slot]
+            found[k] = kept[n, slot]
         else:
             new[count] = k
             count += 1
@@ -61,11 +61,11 @@ def _keep(
     cells: np.ndarray,
     found: np.ndarray,
     numbers: np.ndarray,
-    differences: np.ndarray,
+    kept: np.ndarray,
     turn: np.ndarray,
 ) -> None:
     for k, n in enumerate(cells):
-        numbers[n, turn[n]], differences[n, turn[n]] = _number(vector, n), found[k]
+        numbers[n, turn[n]], kept[n, turn[n]] = _number(vector, n), found[k]
         turn[n] = (turn[n] + 1) % KEPT
 
 

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from innvc.compiled import compiled, fused, inlined
+from innvc.compiled import compiled, fused, inlined, reassociated
 
 TAPS = 8  # of the filters
+# Errors are found in turns: first row, stride, and the part of the limit above which a block is
+# given up. Rows that are spread over the block are about their share of it.
+TURNS = ((0, 4, 0.325), (2, 4, 0.55), (1, 2, 1.0))
 
 
 class Blocks(NamedTuple):
@@ -114,11 +117,17 @@ def _window(samples: np.ndarray, y0: int, x0: int, window: np.ndarray) -> None:
 
 @fused
 def _interpolate(
-    window: np.ndarray, down: np.ndarray, across: np.ndarray, line: np.ndarray, block: np.ndarray
+    window: np.ndarray,
+    down: np.ndarray,
+    across: np.ndarray,
+    line: np.ndarray,
+    block: np.ndarray,
+    first: int,
+    stride: int,
 ) -> None:
-    """A block [height, width] from a window that is larger by the filters."""
+    """Each stride-th row of a block from a window that is larger by the filters."""
     middle = TAPS // 2 - 1
-    for y in range(block.shape[0]):
+    for y in range(first, block.shape[0], stride):
         found = line
         if down[middle] == 1:  # whole samples
             found = window[y + middle]
@@ -184,7 +193,7 @@ def predict(
         _find_shares(blocks, n, share)
         for plane in range(len(samples)):
             _window(samples[plane], blocks.start[n, 0], blocks.start[n, 1], window)
-            _interpolate(window, blocks.down[n], blocks.across[n], line, block)
+            _interpolate(window, blocks.down[n], blocks.across[n], line, block, 0, 1)
             for y in range(block.shape[0]):
                 row = padded[plane, above + blocks.place[n, 0] + y, left + blocks.place[n, 1] :]
                 for x in range(block.shape[1]):
@@ -261,36 +270,55 @@ def _spread_line(shares: np.ndarray, taps: np.ndarray, line: np.ndarray) -> None
             line[i + k] += shares[i] * taps[k]
 
 
-@compiled
+@reassociated
 def find_errors(
-    blocks: Blocks, room: Room, samples: np.ndarray, target: np.ndarray, errors: np.ndarray
-) -> None:
-    """See `warp.PredictionErrors`."""
+    blocks: Blocks,
+    room: Room,
+    samples: np.ndarray,
+    target: np.ndarray,
+    limits: np.ndarray,
+    errors: np.ndarray,
+    sizes: np.ndarray,
+) -> int:
+    """See `warp.PredictionErrors`: errors of the blocks that were not given up, and their count."""
     share, block, window, line = room
-    rows, columns = target.shape
+    height, width, count = block.shape[0], block.shape[1], 0
+    sums = share[0]  # of each column
     for n in range(len(blocks.weight)):
-        _find_shares(blocks, n, share)
         _window(samples, blocks.start[n, 0], blocks.start[n, 1], window)
-        _interpolate(window, blocks.down[n], blocks.across[n], line, block)
-        y0, x0 = blocks.place[n, 0], blocks.place[n, 1]
-        for i in range(len(share)):
-            error, row = errors[i, n], target[min(max(y0 + i, 0), rows - 1)]
-            if x0 >= 0 and x0 + len(error) <= columns:
-                row = row[x0:]
-                for j in range(len(error)):
-                    error[j] = (row[j] - block[i, j]) * share[i, j]
-            else:  # outside of the picture there are no shares
-                for j in range(len(error)):
-                    wanted = row[min(max(x0 + j, 0), columns - 1)]
-                    error[j] = (wanted - block[i, j]) * share[i, j]
+        y0, x0, columns = blocks.place[n, 0], blocks.place[n, 1], blocks.columns[n]
+        inside = x0 >= 0 and x0 + width <= target.shape[1]
+        sums[:] = 0
+        sizes[n] = 0
+        for first, stride, part in TURNS:
+            if sizes[n] == np.inf:
+                continue
+            _interpolate(window, blocks.down[n], blocks.across[n], line, block, first, stride)
+            for i in range(first, height, stride):
+                row, factor = target[min(max(y0 + i, 0), len(target) - 1)], blocks.rows[n, i]
+                error, found = errors[i, count], block[i]
+                if inside:
+                    row = row[x0:]
+                    for j in range(len(error)):
+                        error[j] = (row[j] - found[j]) * (factor * columns[j])
+                        sums[j] += abs(error[j])
+                else:  # outside of the picture there are no shares
+                    for j in range(len(error)):
+                        wanted = row[min(max(x0 + j, 0), len(row) - 1)]
+                        error[j] = (wanted - found[j]) * (factor * columns[j])
+                        sums[j] += abs(error[j])
+            size = sums.sum()
+            sizes[n] = size if size <= part * limits[n] else np.inf
+        count += sizes[n] != np.inf
+    return count
 
 
-@fused
+@reassociated
 def add_sizes(values: np.ndarray, sums: np.ndarray) -> None:
     """Adds the sizes of values [height, n, width] to sums [n]."""
     for i in range(values.shape[0]):
         for n in range(values.shape[1]):
-            row, total = values[i, n], sums[n]
+            row, total = values[i, n], np.float32(0)
             for j in range(values.shape[2]):
                 total += abs(row[j])
-            sums[n] = total
+            sums[n] += total

@@ -183,13 +183,27 @@ class PredictionErrors:
         self._cells = _Cells(counts, plane, kind, size, OVERLAP)
         self._weights, self._room = np.ones(counts, kind), self._cells.room()
 
-    def __call__(self, vector: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """By share [height, n, width], of cells `which` [n]; `vector` holds those of all."""
+    def __call__(
+        self, vector: np.ndarray, which: np.ndarray, limits: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the errors of some cells, unless their sum is above a limit.
+
+        Args:
+            vector: Of all cells [2, rows, columns].
+            which: Numbers of some [n].
+            limits: [n] of the sum of an error's sizes.
+
+        Returns:
+            Errors by share [height, m, width] of those that were not given up, and sums of sizes
+            [n], infinite where it was.
+        """
         height, width = self._room.share.shape
         errors = np.empty((height, len(which), width), self._target.dtype)
+        sizes = np.empty(len(which), np.float32)
         blocks = self._cells.blocks(vector, which, self._weights)
-        find_errors(blocks, self._room, self._reference, self._target, errors)
-        return errors
+        found = self._room, self._reference, self._target, limits, errors, sizes
+        count = find_errors(blocks, *found)
+        return errors[:, :count], sizes
 
 
 def _array(samples: Tensor) -> np.ndarray:
