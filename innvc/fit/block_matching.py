@@ -27,7 +27,8 @@ REACH = 12  # of the full search, in samples of a quarter of the size
 # Of both sums and of the coefficients' cost, in the last steps; there are 9/4 times as many of them
 # as are coded, for cells are blended.
 NEARBY = 0.3
-# By how much a sum of absolute differences may be larger than the measure that it is a part of.
+# A trial is given up when its sum of absolute differences is so many times that of the best one, as
+# far as the vector's bits leave it room.
 TOLERANCE = 1.5
 # Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
 DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0

@@ -12,7 +12,7 @@ NEVER = 1 << 62  # no vector's number
 
 
 class TriedVectors:
-    """The last vectors of each cell, and two numbers of each.
+    """The last vectors of each cell, and what was found for them: two numbers each.
 
     Args:
         cells: How many there are.

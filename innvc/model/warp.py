@@ -195,7 +195,7 @@ class PredictionErrors:
 
         Returns:
             Errors by share [height, m, width] of those that were not given up, and sums of sizes
-            [n], infinite where it was.
+            [n], infinite where they were.
         """
         height, width = self._room.share.shape
         errors = np.empty((height, len(which), width), self._target.dtype)
