@@ -178,7 +178,6 @@ class SegmentDecoder:
         """
         count = packet.layers if layers is None else min(layers, packet.layers)
         key = packet.number in self.segment.keys
-        data = [[packet.layer_slice(j, k) for k in range(count)] for j in range(packet.subbands)]
         decoded = code_packet(
             self.prior,
             packet.subbands,
@@ -188,7 +187,7 @@ class SegmentDecoder:
             predicted=packet.prediction is not None,
             grid=self.grid_context(packet.number),
             offsets=step_offsets.decode(packet.step_offsets, self.size),
-            data=data,
+            data=packet.strings(count),
             subbands=subbands,
             found=found,
         )

@@ -15,6 +15,7 @@ from innvc.encoder import EncodeSettings
 from innvc.fit.loop import Checkpoint, Progress, fit
 from innvc.fit.picture import PictureData, PictureObjective
 from innvc.model.picture import PictureModel
+from innvc.model.subbands import low_counts
 from innvc.video.formats import Frame, pixel_format
 from innvc.video.packing import pack, pad
 
@@ -90,7 +91,7 @@ class PictureEncoder:
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Packets without any layer: they only say where frames belong together."""
         for number, size in enumerate(self.segment.sizes):
-            yield PacketRecord(number, [], [[]] * size, b"")
+            yield PacketRecord(number, [], [[]] * len(low_counts(size)), b"", frames=size)
 
 
 def _sizes(frames: int) -> list[int]:

@@ -132,7 +132,7 @@ def read_file(data):
         packets, offsets = [], [listed[at][0], listed[at + 1][0]]
         at += 2
         while listed[at][1] == "PACK":
-            packets.append(read_record(listed[at][2], 10))
+            packets.append(read_record(listed[at][2], 11))
             offsets.append(listed[at][0])
             at += 1
         segments.append((record, parameters, packets, offsets))
@@ -168,7 +168,11 @@ def check(header, segments, index, end):
         require(len(pts) in (0, frames), "time stamps")
         require(len(packets) == len(sizes), "packets of a segment")
         for number, (packet, size) in enumerate(zip(packets, sizes, strict=True)):
-            require(packet[0] == number and len(packet[2]) == size, "a packet's place")
+            require(packet[0] == number and packet[10] == size, "a packet's place")
+            halvings = 0
+            while size > 1:
+                halvings, size = halvings + 1, 1 if size == 3 else (size + 1) // 2
+            require(len(packet[2]) == halvings + 1, "levels")
             require(all(len(row) == len(packet[1]) for row in packet[2]), "layers")
             require(sum(map(sum, packet[2])) == len(packet[3]), "lengths")
         frame += frames

@@ -38,7 +38,7 @@ from innvc.bitstream.writer import Writer
 from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.errors import CorruptError, InnvcError, InputError, LimitError, UnsupportedError
 from innvc.model.lifting import split
-from innvc.model.subbands import frames_of, level_of, span_of
+from innvc.model.subbands import frames_of, level_of, low_counts, row_of, span_of
 
 FIELD = FieldConfig(
     grid_size=(2, 3, 4),
@@ -57,9 +57,10 @@ HEADER = HeaderRecord(
 
 
 def make_packet(number: int, subbands: int, layers: int = 2, scale: int = 1) -> PacketRecord:
-    lengths = [[(5 * j + 3 * i) * scale for i in range(layers)] for j in range(subbands)]
+    levels = len(low_counts(subbands))
+    lengths = [[(5 * j + 3 * i) * scale for i in range(layers)] for j in range(levels)]
     data = random.Random(number).randbytes(sum(map(sum, lengths)))
-    return PacketRecord(number, list(range(layers)), lengths, data)
+    return PacketRecord(number, list(range(layers)), lengths, data, frames=subbands)
 
 
 SEGMENTS = [
@@ -288,11 +289,14 @@ def test_versions(save):
 
 def test_layers_of_a_packet():
     packet = make_packet(0, 4)
-    pieces = [packet.layer_slice(j, i) for j in range(4) for i in range(2)]
+    pieces = [piece for row in packet.strings(2) for piece in row]
     assert b"".join(pieces) == packet.data
-    assert [len(piece) for piece in pieces] == [0, 3, 5, 8, 10, 13, 15, 18]
-    with pytest.raises(IndexError):
-        packet.layer_slice(0, 2)
+    assert [len(piece) for piece in pieces] == [0, 3, 5, 8, 10, 13]
+    assert packet.strings(1) == [row[:1] for row in packet.strings(2)]
+    assert packet.subbands == 4 and packet.levels() == [0, 2, 1]
+    earlier = PacketRecord(0, [7], [[1], [2], [3], [4]], bytes(10))
+    assert earlier.subbands == 4 and earlier.levels() == [0, 2, 1, 1]
+    assert list(map(len, itertools.chain.from_iterable(earlier.strings(1)))) == [1, 2, 3, 4]
 
 
 def test_cut_layers():
@@ -302,9 +306,7 @@ def test_cut_layers():
         cut = decode_record(cut_layers(payload, keep), PacketRecord, "PACK")
         assert cut.layers == min(keep, 3)
         assert cut.symbols_crc == packet.symbols_crc[:keep]
-        for j in range(4):
-            for i in range(cut.layers):
-                assert cut.layer_slice(j, i) == packet.layer_slice(j, i)
+        assert cut.subbands == 4 and cut.strings(cut.layers) == packet.strings(cut.layers)
     with pytest.raises(ValueError):
         cut_layers(payload, -1)
     with pytest.raises(CorruptError):
@@ -325,7 +327,9 @@ def test_cut_file(save, tmp_path):
 
 def test_level_of():
     assert [level_of(j, 8) for j in range(8)] == [0, 3, 2, 2, 1, 1, 1, 1]
-    assert level_of(0, 1) == 0
+    assert level_of(0, 1) == row_of(0, 1) == 0
+    assert [row_of(j, 8) for j in range(8)] == [0, 1, 2, 2, 3, 3, 3, 3]
+    assert [row_of(j, 3) for j in range(3)] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("group", range(1, 33))
@@ -352,7 +356,7 @@ def test_statistics(save):
         sum(row[layer] for packet in packets for row in packet.lengths) for layer in range(2)
     ]
     assert len(result.latent_by_level) == 3
-    assert result.latent_by_level[1] == 2 * (10 + 13 + 15 + 18) + (5 + 8)
+    assert result.latent_by_level[1] == 2 * (10 + 13) + (5 + 8)
     kinds = dataclasses.asdict(result)
     total, latent, segments = (kinds.pop(n) for n in ("total_bytes", "latent", "segments"))
     assert [(s["side"], s["grid"], s["weights"]) for s in segments] == [(4, 5, 7)] * 2
@@ -360,8 +364,8 @@ def test_statistics(save):
     assert [part["key"] for part in parts] == [True, False, True, True, False]
     for part, packet in zip(parts, packets, strict=True):
         assert part["latent_by_layer"] == [sum(c) for c in zip(*packet.lengths, strict=True)]
-        assert sorted(part["latent_by_frame"]) == sorted(map(sum, packet.lengths))
-        assert part["latent_by_frame"][0] == sum(packet.lengths[0])  # no group of 3
+        low, *details = map(sum, packet.lengths)
+        assert part["latent_by_level"] == [low, *reversed(details)]
     assert total == len(data) == sum(kinds.values()) + sum(map(sum, latent))
     assert result.header_bytes == len(header_code.deflated(msgspec.msgpack.encode(HEADER)))
 
@@ -489,6 +493,8 @@ def test_unknown_pixel_format_is_unsupported():
         (SegmentRecord(0, 33, [33], [0]), "<= 32"),
         (PacketRecord(0, [1], [[1], [1, 0]], b"ab"), "differ"),
         (PacketRecord(0, [1], [[1], [1]], b"abc"), "add up"),
+        (PacketRecord(0, [1], [[1], [1]], b"ab", frames=4), "levels"),
+        (PacketRecord(0, [1], [[1], [1]], b"ab", frames=33), "<= 32"),
     ],
 )
 def test_invalid_records_are_refused(record, reason):

@@ -672,9 +672,12 @@ def decode_packet(
         c.append(1 if c[-1] == 3 else -(-c[-1] // 2))
     offsets = read_step_offsets(packet.step_offsets, *size)
     adaptive = [Adaptive(256) for _ in layers]
+    strings = iter(packet.strings(len(layers)))
     for j in range(count or packet.subbands):
+        if j == 0 or j in c:  # a level begins
+            coders = [RangeDecoder(string) for string in next(strings)]
         if j == 0 and packet.intra:
-            coder = RangeDecoder(packet.layer_slice(0, 0))
+            coder = coders[0]
             blocks, symbols = intra.decode(coder, offsets)
             sums[0] = zlib.crc32(np.array(symbols, "<i4").tobytes(), sums[0])
             low = np.zeros((sum(prior.groups), *size), dtype=object)
@@ -699,7 +702,6 @@ def decode_packet(
             )
             parent = frames[inner or 0]
         frame, group, units = [], 0, None
-        coders = [RangeDecoder(packet.layer_slice(j, k)) for k in range(len(layers))]
         upper = np.zeros(size, int) if level == 0 else skips[inner or 0]
         side = skips[j - 1] if level and j > c[level] else np.zeros(size, int)
         skip = read_skips(coders[0], counts, upper, side)

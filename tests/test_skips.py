@@ -49,4 +49,4 @@ def test_a_still_video_costs_next_to_nothing(tmp_path):
     with Reader(file) as reader:
         packet = reader.packet(0, 0)
     low, *details = (sum(row) for row in packet.lengths)
-    assert len(details) == 15 and sum(details) < 80 < low
+    assert len(details) == 4 and sum(details) < 40 < low

@@ -49,7 +49,7 @@ class Packet:
 
     values: Tensor
     low: Context  # context of the low-pass frame, for the next packet
-    coded: list[list[bytes]]  # [subband frame][layer]; empty when decoding
+    coded: list[list[bytes]]  # [level][layer], coarse to fine; empty when decoding
     checksums: list[int]  # CRC-32 of the symbols of each layer
 
 
@@ -83,7 +83,8 @@ def code_packet(
         grid: Gives what the prior reads of the field's grid for a subband frame, [1, E, H, W].
         offsets: Step offsets [H, W] of the low-pass frame; None is zero.
         choose, choose_block: Give the symbols to code; None decodes.
-        data: Coded bytes, [subband frame][layer]; may hold only the first layers.
+        data: Coded bytes, [level][layer], coarse to fine; may hold only the first layers. Also
+            [subband frame][layer], as files of earlier versions have them.
         subbands: How many subband frames to decode, coarse to fine; None is all.
         found: Is given the values [1, C, H, W] of each subband frame, once they are known.
 
@@ -102,26 +103,28 @@ def code_packet(
     coded: list[list[bytes]] = []
     layers = len(exact.layers) if data is None else len(data[0])
     checksums = [0] * layers
-    for j in range(count):
+    by_frame = data is not None and len(data) == group
+    rows = [j if by_frame else order.row_of(j, group) for j in range(count)]
+    coders: list[Encoder | Decoder] = []
+    for j, row in enumerate(rows):
+        if row not in rows[:j]:
+            coders = [Encoder() if data is None else Decoder(data[row][k]) for k in range(layers)]
         parent, sibling = order.parent_of(j, group), order.sibling_of(j, group)
         before = previous if j == 0 and previous is not None and not predicted else none
         if j == 0 and intra is not None:
             current = none
-            coded.append([b""] * layers)
             if layers:
-                block_coder = Encoder() if data is None else Decoder(data[0][0])
-                blocks, symbols = intra.code(block_coder, offsets, choose_block)
+                blocks, symbols = intra.code(coders[0], offsets, choose_block)
                 checksums[0] = zlib.crc32(symbols.astype("<i4").tobytes())
                 half = intra.layout.latent(torch.from_numpy(blocks)[None])
                 current = exact.network.context(intra.merged(half)).single()
-                if isinstance(block_coder, Encoder):
-                    coded[0][0] = block_coder.finish()
             else:
                 half = current.value
             done[0] = current
             flags.append(np.zeros(size, bool))
             values.append(half.float())  # they are whole, and below 2^24
             found(values[-1])
+            coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
             continue
         outside = (
             order.statistics_level(j, group, predicted),
@@ -131,7 +134,6 @@ def code_packet(
             grid(j),
             uniform if j else offsets,
         )
-        coders = [Encoder() if data is None else Decoder(data[j][k]) for k in range(layers)]
         skip = np.zeros(size, bool)
         wanted = None if choose is None else choose.known(j)
         if (
@@ -157,7 +159,8 @@ def code_packet(
         frame = FramePrior(exact, *outside, skip)
         for k, symbols in _code_frame(exact, frame, skip, chosen, coders, adaptive):
             checksums[k] = zlib.crc32(symbols.astype("<i4").tobytes(), checksums[k])
-        coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
+        if row not in rows[j + 1 :]:
+            coded.append([c.finish() for c in coders if isinstance(c, Encoder)])
         done[j] = frame.context()
         values.append(done[j].value)
         found(values[-1])

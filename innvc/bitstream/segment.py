@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import accumulate, chain, pairwise
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 from innvc.bitstream.header import MAX_LAYERS, HeaderRecord
 from innvc.bitstream.record import U31, U32, Frames, Record
+from innvc.model.subbands import level_of, low_counts
 
 Length = Annotated[int, Meta(ge=0, le=1 << 30)]
 Coded = Annotated[bytes, Meta(max_length=1 << 30)]
@@ -78,15 +80,15 @@ class ParameterRecord(Record, frozen=True):
 class PacketRecord(Record, frozen=True):
     """The PACK chunk: the latent of one group of frames.
 
-    ``data`` is the concatenation of all layers of subband 0, then of subband 1, and so on, coarse
-    to fine.
+    ``data`` is the concatenation of all layers of the first row of ``lengths``, then of the
+    second, and so on, coarse to fine.
     """
 
     number: U31  # in the segment
     symbols_crc: Annotated[list[U32], Meta(max_length=MAX_LAYERS)]
     """CRC-32 of the decoded symbols of each layer, over all subband frames."""
     lengths: Annotated[list[Row], Meta(min_length=1, max_length=MAX_SUBBANDS)]
-    """Bytes of each layer, a row for each subband frame."""
+    """Bytes of each layer, a row for each level, the low-pass first; see ``frames``."""
     data: Coded
     motion: Coded = b""
     """Motion of the lifting; empty is none."""
@@ -101,10 +103,18 @@ class PacketRecord(Record, frozen=True):
     """Step offsets of the low-pass frame; empty is none."""
     temporal_gains: Coded = b""
     """Gains of the temporal filter; empty is none."""
+    frames: Annotated[int, Meta(ge=0, le=MAX_SUBBANDS)] = 0
+    """0 where ``lengths`` has a row for each of them, as before version 0.18."""
 
     @property
     def subbands(self) -> int:
-        return len(self.lengths)
+        return self.frames or len(self.lengths)
+
+    def levels(self) -> list[int]:
+        """The temporal level of each row of ``lengths``: 0 is the low-pass, 1 the finest."""
+        if self.frames:
+            return [0, *range(len(self.lengths) - 1, 0, -1)]
+        return [level_of(j, self.subbands) for j in range(self.subbands)]
 
     @property
     def layers(self) -> int:
@@ -112,8 +122,10 @@ class PacketRecord(Record, frozen=True):
         return len(self.symbols_crc)
 
     def validate(self) -> None:
+        if self.frames and len(self.lengths) != len(low_counts(self.frames)):
+            raise ValueError(f"{self.frames} frames do not have {len(self.lengths)} levels")
         if any(len(row) != self.layers for row in self.lengths):
-            raise ValueError("subband frames differ in their number of layers")
+            raise ValueError("levels differ in their number of layers")
         if sum(map(sum, self.lengths)) != len(self.data):
             raise ValueError("layer lengths do not add up to the data")
 
@@ -145,26 +157,20 @@ class PacketRecord(Record, frozen=True):
         if self.layers > len(header.model.layers):
             raise ValueError(f"packet {number} has more layers than the model")
 
-    def layer_slice(self, subband: int, layer: int) -> memoryview:
-        """The coded bytes of one layer of one subband frame, a view without a copy.
-
-        Raises:
-            IndexError: the packet has no such subband frame or layer.
-        """
-        if not (0 <= subband < self.subbands and 0 <= layer < self.layers):
-            raise IndexError(f"no layer {layer} of subband frame {subband}")
-        start = sum(map(sum, self.lengths[:subband])) + sum(self.lengths[subband][:layer])
-        return memoryview(self.data)[start : start + self.lengths[subband][layer]]
+    def strings(self, layers: int) -> list[list[memoryview]]:
+        """The coded bytes of the first layers, a row for each of ``lengths``; not copied."""
+        data, rows = memoryview(self.data), []
+        for row in self.lengths:
+            ends = [0, *accumulate(row)]
+            rows.append([data[start:end] for start, end in pairwise(ends[: layers + 1])])
+            data = data[ends[-1] :]
+        return rows
 
     def cut(self, layers: int) -> PacketRecord:
         """The packet with its first ``layers`` layers only; the packet itself if it has no more."""
         if layers >= self.layers:
             return self
-        data = b"".join(
-            self.layer_slice(subband, layer)
-            for subband in range(self.subbands)
-            for layer in range(layers)
-        )
+        data = b"".join(chain.from_iterable(self.strings(layers)))
         lengths = [row[:layers] for row in self.lengths]
         crc = self.symbols_crc[:layers]
         return msgspec.structs.replace(self, symbols_crc=crc, lengths=lengths, data=data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from innvc.bitstream.header import Limits
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.segment import PacketRecord
-from innvc.model.subbands import frames_of, level_of, low_counts
+from innvc.model.subbands import low_counts
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PacketBytes:
         intra, predicted: How its low-pass frame is coded.
         side: Step offsets.
         latent_by_layer: Of the layers that are present.
-        latent_by_frame: Of each frame, in their order: of the subband frame that it became.
+        latent_by_level: Of each temporal level: the low-pass, then details, 1 the finest.
     """
 
     frames: int
@@ -32,7 +32,7 @@ class PacketBytes:
     filter: int
     side: int
     latent_by_layer: list[int]
-    latent_by_frame: list[int]
+    latent_by_level: list[int]
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
             result.motion_bytes += own.motion
             result.filter_bytes += own.filter
             result.side_bytes += own.side
-            for subband, row in enumerate(packet.lengths):
-                level = level_of(subband, packet.subbands)
+            for level, row in zip(packet.levels(), packet.lengths, strict=True):
                 for layer, size in enumerate(row):
                     result.latent[layer][level] += size
     known = result.header_bytes + result.side_bytes + result.grid_bytes + result.weights_bytes
@@ -117,7 +116,9 @@ def statistics(path: str | os.PathLike[str], limits: Limits | None = None) -> St
 
 
 def _of_packet(packet: PacketRecord, key: bool) -> PacketBytes:
-    by_frame = dict(zip(frames_of(packet.subbands), map(sum, packet.lengths), strict=True))
+    by_level = [0] * len(low_counts(packet.subbands))
+    for level, row in zip(packet.levels(), packet.lengths, strict=True):
+        by_level[level] += sum(row)
     return PacketBytes(
         frames=packet.subbands,
         key=key,
@@ -127,5 +128,5 @@ def _of_packet(packet: PacketRecord, key: bool) -> PacketBytes:
         filter=len(packet.gains) + len(packet.temporal_gains),
         side=len(packet.step_offsets),
         latent_by_layer=[sum(column) for column in zip(*packet.lengths, strict=True)],
-        latent_by_frame=[by_frame[frame] for frame in range(packet.subbands)],
+        latent_by_level=by_level,
     )

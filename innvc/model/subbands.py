@@ -34,6 +34,11 @@ def level_of(subband: int, group: int) -> int:
     return sum(subband < count for count in low_counts(group)) if subband else 0
 
 
+def row_of(subband: int, group: int) -> int:
+    """The place of a subband frame's level among those of the group, the low-pass first."""
+    return len(low_counts(group)) - level_of(subband, group) if subband else 0
+
+
 def parameter_level(subband: int, group: int) -> int:
     """The lifting level whose parameters a subband frame has."""
     return min(level_of(subband, group), COARSEST_LEVEL)

@@ -83,8 +83,10 @@ def _by_frame(packets: list[dict[str, Any]]) -> Block:
     beside = [0] * count
     for packet in packets:
         group, first = packet["frames"], packet["first"]
-        for subband, frame in enumerate(frames_of(group)):
-            rows[level_of(subband, group)][first + frame] = packet["latent_by_frame"][frame]
+        of_level = [level_of(subband, group) for subband in range(group)]
+        for level, frame in zip(of_level, frames_of(group), strict=True):
+            size = packet["latent_by_level"][level] / of_level.count(level)
+            rows[level][first + frame] = round(size)
         beside[first + frames_of(group)[0]] = packet["beside"]
     series = [{"name": _level(level), "values": row} for level, row in enumerate(rows)]
     return {
@@ -95,7 +97,8 @@ def _by_frame(packets: list[dict[str, Any]]) -> Block:
         "labels": [f"frame {number}" for number in range(count)],
         "series": [*series, {"name": "motion, filter, offsets", "values": beside}],
         "note": "A group of frames becomes one low-pass frame and details of several levels, 1 the "
-        "finest. What a group has once stands at its low-pass frame.",
+        "finest. All details of a level count the same; what a group has once stands at its low-pass "
+        "frame.",
     }
 
 

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from innvc.bitstream.chunks import VERSION
+from innvc.bitstream.cut import cut_file
 from innvc.bitstream.header import PIX_FMTS
 from innvc.bitstream.reader import Reader
+from innvc.reader import VideoReader
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 FILES = sorted(FOLDER.glob("*.innv"))
+EARLIER = sorted((FOLDER / "earlier").glob("*.innv"))  # named by their minor versions
 
 # How torch, oneDNN and MKL may compute. Each is a process: they read it when they are loaded.
 SETTINGS = {
@@ -134,6 +138,20 @@ def test_symbols_and_samples(name, full):
     if full:
         files = FILES + os.environ.get("INNVC_VECTORS", "").split()
     print(name, decode(name, files))
+
+
+def test_earlier_versions(tmp_path):
+    cut = []
+    for path in EARLIER:
+        with Reader(path) as reader, (tmp_path / path.name).open("wb") as target:
+            assert path.stem == "{}.{}".format(*reader.version) and reader.version < VERSION
+            cut_file(reader, target, 2)
+        cut.append(tmp_path / path.name)
+        with VideoReader(path, exact=True, layers=2) as a, VideoReader(cut[-1], exact=True) as b:
+            for one, two in zip(a, b, strict=True):
+                assert all(map(np.array_equal, one.planes, two.planes))
+    assert len(cut) >= 4
+    decode("plain", EARLIER)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
