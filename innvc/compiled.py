@@ -52,6 +52,11 @@ def reassociated(function: F) -> F:
     return compiled(function, fastmath={"reassoc", "contract", "nsz"})
 
 
+def finite(function: F) -> F:
+    """As `reassociated`, of numbers that are neither infinite nor NaN."""
+    return compiled(function, fastmath={"reassoc", "contract", "nsz", "nnan", "ninf"})
+
+
 class _Notice(event.Listener):
     """Tells once that something is compiled."""
 

@@ -20,7 +20,7 @@ from innvc.switches import AS_PRESET, Switches
 # the adaptive tables of smaller ones learn as much (docs/results.md).
 TABLES_PAY = 400_000
 
-PATHS = 200  # more save little more (docs/results.md)
+PATHS = 100  # in each of several rounds; more save little more (docs/results.md)
 
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
 

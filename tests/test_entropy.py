@@ -224,6 +224,9 @@ class RandomChooser:
     def skipped(self, subband):
         return None
 
+    def improve(self, subband):
+        return False
+
 
 PRIORS = [
     dict(),

@@ -104,15 +104,16 @@ def test_branches_of_paths():
     best = min(costs, key=lambda path: costs[path])
 
     reach = np.zeros((channels + 1, states), np.float32)
-    beside, to_go, second = np.zeros_like(reach), np.zeros_like(reach), reach.astype(np.uint8)
-    ways = cost, after, before_states(after)
-    best_ways(*ways, reach, beside, second, to_go)
+    beside, to_go = np.zeros((2, *reach.shape), np.float32)
+    second, odd = np.zeros((2, *reach.shape), np.uint8)
+    ways = after, before_states(after)
+    best_ways(cost, *ways, reach, beside, second, to_go, odd)
     dear, where = np.zeros(reach.size, np.float32), np.zeros((reach.size, 3), np.int32)
     count = cheapest_branches(reach, beside, second, to_go, reach.size, dear, where)
     found, of_branches = [], dear[:count].tolist()
     for branch, total in zip(where[:count], of_branches, strict=True):
         whole, path, kinds = np.array(best), np.array(best), np.zeros(channels, np.int64)
-        start, end = detour(branch, *ways, second, to_go, whole, path, kinds)
+        start, end = detour(branch, *ways, second, odd, whole, path, kinds)
         whole[start : end + 1] = path[start : end + 1]
         assert costs[tuple(whole.tolist())] == pytest.approx(total, abs=1e-4)
         assert (kinds[start:end] // 2 == whole[start:end] & 1).all()
@@ -145,27 +146,24 @@ def test_better_paths(states):
     # Of the frame, and of one that takes a quarter of what changes in it.
     both = np.stack([own, random.normal(0, 0.5, own.shape)], 1)
     shares = np.array([1, -0.25])[None, :, None].repeat(blocks, 0).repeat(channels, 2)
-    errors = BlockErrors(basis, both, shares, gain, others, spread, worth)
+    errors = BlockErrors(basis, both, shares, gain, others, spread, worth, 1.5**2)
 
     def cost(found):
-        """Bits and errors; the symbols are found from the values."""
+        """Bits and errors."""
         state, bits = np.zeros(blocks, np.int64), 0.0
         for c in range(channels):
-            odd = state & 1
-            size = abs(found[c]) + odd / 2 * (found[c] != 0)
-            magnitude = np.rint(size).astype(int)
-            assert np.array_equal(size, magnitude)  # the quantiser of this state
-            bits += dependent_costs()[odd, scale[c], magnitude].sum()
+            magnitude = abs(found[c])
+            bits += dependent_costs()[state & 1, scale[c], magnitude].sum()
             state = following(states)[state, magnitude & 1].astype(np.int64)
-        step = (found - values).T @ basis
+        step = (coder.follow(coder.start(blocks), *parts[1:], found) / 2 - values).T @ basis
         rounded = np.square(np.rint(both + shares * 0.8 * step[:, None])).sum()
         return bits + worth * (rounded + (others * step + 0.1 * step**2).sum())
 
     found = better_paths(errors, following(states), x, symbols, scale, 500)
-    assert cost(found) < 0.97 * cost(values)
-    nothing = BlockErrors(basis, 0 * both, shares, gain, 0 * others, spread + 1e3, worth)
+    assert cost(found) < 0.97 * cost(symbols)
+    nothing = BlockErrors(basis, 0 * both, shares, gain, 0 * others, spread + 1e3, worth, 1.5**2)
     assert np.array_equal(
-        better_paths(nothing, following(states), values, symbols, scale, 100), values
+        better_paths(nothing, following(states), values, symbols, scale, 100), symbols
     )
 
 

@@ -39,6 +39,9 @@ class Chooser(Protocol):
     def skipped(self, subband: int) -> np.ndarray:
         """Positions [H, W] to code as zero, by the symbols chosen so far for this frame."""
 
+    def improve(self, subband: int) -> bool:
+        """Chooses again after such passes; whether one more is wanted, with what was chosen."""
+
 
 @dataclass
 class Packet:
@@ -146,6 +149,9 @@ def code_packet(
                 trial = FramePrior(exact, *outside, skip)
                 list(_code_frame(exact, trial, skip, partial(choose, j), None, [], dependent))
                 wanted = choose.skipped(j)
+            while wanted is not None and choose.improve(j):
+                trial = FramePrior(exact, *outside, wanted)
+                list(_code_frame(exact, trial, wanted, partial(choose, j), None, []))
         if exact.config.skip and layers:
             skip = skips.code(
                 coders[0],

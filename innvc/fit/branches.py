@@ -10,6 +10,7 @@ import numpy as np
 from innvc.compiled import compiled
 
 FAR = np.float32(1e9)  # of what cannot be reached
+BINS = np.float32(8)  # a bit
 DEAREST = np.float32(50)  # bits and weighted errors above the best path's, of a path that is tried
 
 
@@ -22,6 +23,7 @@ def best_ways(
     beside: np.ndarray,
     second: np.ndarray,
     to_go: np.ndarray,
+    odd: np.ndarray,
 ) -> None:
     """Least costs from the start to each state, and from there on.
 
@@ -33,6 +35,7 @@ def best_ways(
         beside: Takes those by the other branch that leads to the state.
         second: Takes which of the two branches is on the best way.
         to_go: Takes the costs from there on.
+        odd: Takes whether the best way on begins with an odd symbol.
     """
     channels, states = len(cost), len(following)
     reach[0] = FAR
@@ -47,9 +50,10 @@ def best_ways(
     to_go[channels] = 0
     for c in range(channels - 1, -1, -1):
         for s in range(states):
-            even = cost[c, 2 * (s & 1)] + to_go[c + 1, following[s, 0]]
-            odd = cost[c, 2 * (s & 1) + 1] + to_go[c + 1, following[s, 1]]
-            to_go[c, s] = odd if odd < even else even
+            one = cost[c, 2 * (s & 1)] + to_go[c + 1, following[s, 0]]
+            other = cost[c, 2 * (s & 1) + 1] + to_go[c + 1, following[s, 1]]
+            odd[c, s] = other < one
+            to_go[c, s] = other if other < one else one
 
 
 @compiled
@@ -74,7 +78,22 @@ def cheapest_branches(
             [(C + 1) * states, 3].
     """
     channels, states = len(reach) - 1, reach.shape[1]
-    bound, count = to_go[0, 0] + DEAREST, 0
+    # How many there are, by what they cost above the best path; then those of the first bins.
+    counts, count = np.zeros(int(DEAREST * BINS) + 1, np.int64), 0
+    for c in range(1, channels + 1):
+        for s in range(states):
+            more = beside[c, s] + to_go[c, s] - to_go[0, 0]
+            if more < DEAREST:
+                counts[int(max(more, np.float32(0)) * BINS)] += 1
+    for s in range(states):
+        more = reach[channels, s] - to_go[0, 0]
+        if more < DEAREST:
+            counts[int(max(more, np.float32(0)) * BINS)] += 1
+    bin, found = 0, counts[0]
+    while found < most and bin < len(counts) - 1:
+        bin += 1
+        found += counts[bin]
+    bound = to_go[0, 0] + min(DEAREST, np.float32(bin + 1) / BINS)
     for c in range(1, channels + 1):
         for s in range(states):
             cost = beside[c, s] + to_go[c, s]
@@ -100,11 +119,10 @@ def cheapest_branches(
 @compiled
 def detour(
     branch: np.ndarray,
-    cost: np.ndarray,
     following: np.ndarray,
     before: np.ndarray,
     second: np.ndarray,
-    to_go: np.ndarray,
+    odd: np.ndarray,
     state: np.ndarray,
     path: np.ndarray,
     kinds: np.ndarray,
@@ -113,8 +131,8 @@ def detour(
 
     Args:
         branch: From `cheapest_branches`.
-        cost, following, before: As of `best_ways`.
-        second, to_go: From it.
+        following, before: As of `best_ways`.
+        second, odd: From it.
         state: Along the other path [C + 1].
         path, kinds: Take states [C + 1] and kinds of symbols [C].
 
@@ -130,12 +148,10 @@ def detour(
         path[start] = at
         way = second[start, at]
     at, end = s, c
-    while end < len(cost) and at != state[end]:
-        kind, even, odd = 2 * (at & 1), following[at, 0], following[at, 1]
-        if cost[end, kind + 1] + to_go[end + 1, odd] < cost[end, kind] + to_go[end + 1, even]:
-            at, kinds[end] = odd, kind + 1
-        else:
-            at, kinds[end] = even, kind
+    while end < len(kinds) and at != state[end]:
+        parity = odd[end, at]
+        kinds[end] = 2 * (at & 1) + parity
+        at = following[at, parity]
         end += 1
         path[end] = at
     return start, end

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innvc.compiled import compiled, reassociated
+from innvc.compiled import compiled, finite
 from innvc.device import side_by_side
 from innvc.fit.branches import best_ways, cheapest_branches, detour
 from innvc.fit.symbol_costs import dependent_costs
@@ -30,7 +30,8 @@ class BlockErrors:
     """What a plane's blocks err in a subband frame's own frame, and in others.
 
     Attributes:
-        basis: Samples of each channel of a block, for a step [C, S].
+        basis: Samples of a step of each channel of a block, and of what it moves the means of later
+            channels [C, S].
         errors: Of the frame's samples, and of those of other frames that change with them, before
             they are rounded [n, frames, S].
         shares: Of a change of the frame's samples that each of these takes, of that shape.
@@ -38,6 +39,7 @@ class BlockErrors:
         others: Gradients of the squared errors of still other frames [n, S].
         spread: Energy of coefficients in these [C, n].
         worth: Bits that a squared error of a sample is worth.
+        energy: Of the samples of a step.
     """
 
     basis: np.ndarray
@@ -47,6 +49,7 @@ class BlockErrors:
     others: np.ndarray
     spread: np.ndarray
     worth: float
+    energy: float
 
 
 def better_paths(
@@ -57,7 +60,7 @@ def better_paths(
     scale: np.ndarray,
     most: int,
 ) -> np.ndarray:
-    """Values [C, n] in steps, less their means, along better paths.
+    """Symbols [C, n] along better paths.
 
     Args:
         errors: Of the blocks, with the current symbols.
@@ -67,8 +70,8 @@ def better_paths(
         scale: Scale indexes [C, n].
         most: Paths to try for each block.
     """
-    weight = np.full(x.shape, errors.worth * np.square(errors.basis[0]).sum(), np.float32)
-    values, index = np.zeros(x.shape, np.float32), scale.astype(np.int64)
+    weight = np.full(x.shape, errors.worth * errors.energy, np.float32)
+    found, index = np.zeros(x.shape, np.int32), scale.astype(np.int64)
     arguments = (
         _single(x),
         symbols.astype(np.int64),
@@ -84,19 +87,20 @@ def better_paths(
         _single(errors.others),
         _single(errors.spread),
         np.float32(errors.worth),
+        np.float32(errors.energy),
         most,
-        values,
+        found,
     )
     tasks = np.array_split(np.arange(x.shape[1]), TASKS)
     side_by_side(lambda blocks: _search(blocks, *arguments), tasks)
-    return values
+    return found
 
 
 def _single(part: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(part, np.float32)
 
 
-@compiled
+@finite
 def _rounded(error: float) -> float:
     """Squared error of a rounded sample, from that before; between both where it is not sure."""
     size = np.float32(abs(error) + 0.5)
@@ -108,7 +112,7 @@ def _rounded(error: float) -> float:
     return found
 
 
-@reassociated
+@finite
 def _change(error: np.ndarray, now: np.ndarray, share: np.ndarray, moved: np.ndarray) -> float:
     """Of the squared errors `now` of rounded samples, where those of the block change by `moved`.
 
@@ -130,7 +134,7 @@ def _round(error: np.ndarray, now: np.ndarray) -> None:
             now[f, i] = _rounded(error[f, i])
 
 
-@reassociated
+@finite
 def _product(one: np.ndarray, other: np.ndarray) -> float:
     total = np.float32(0)
     for i in range(len(one)):
@@ -138,10 +142,19 @@ def _product(one: np.ndarray, other: np.ndarray) -> float:
     return float(total)
 
 
-@reassociated
-def _add(total: np.ndarray, factor: float, row: np.ndarray) -> None:
-    for i in range(len(total)):
-        total[i] += factor * row[i]
+@finite
+def _combine(factors: np.ndarray, rows: np.ndarray, which: np.ndarray, total: np.ndarray) -> None:
+    """The sum of some rows, each times its factor; four at a time."""
+    total[:] = 0
+    whole = len(factors) // 4 * 4
+    for n in range(0, whole, 4):
+        a, b, c, d = rows[which[n]], rows[which[n + 1]], rows[which[n + 2]], rows[which[n + 3]]
+        e, f, g, h = factors[n], factors[n + 1], factors[n + 2], factors[n + 3]
+        for i in range(len(total)):
+            total[i] += e * a[i] + f * b[i] + g * c[i] + h * d[i]
+    for n in range(whole, len(factors)):
+        for i in range(len(total)):
+            total[i] += factors[n] * rows[which[n], i]
 
 
 @compiled
@@ -162,8 +175,9 @@ def _search(
     others: np.ndarray,
     spread: np.ndarray,
     worth: np.float32,
+    energy: np.float32,
     most: int,
-    values: np.ndarray,
+    found: np.ndarray,
 ) -> None:
     """Takes better paths for some blocks, until none is found.
 
@@ -173,12 +187,11 @@ def _search(
         magnitude, cost: From `trellis.choices`.
         bits: Of magnitudes, by quantiser and scale index.
         following, before: As of `best_ways`.
-        basis, errors, shares, gain, others, spread, worth: As of `BlockErrors`.
-        values: Takes what the paths stand for [C, n].
+        basis, errors, shares, gain, others, spread, worth, energy: As of `BlockErrors`.
+        found: Takes the symbols of the paths [C, n].
     """
     channels, states, samples = len(x), len(following), basis.shape[1]
     last = bits.shape[2] - 1
-    energy = (basis[0] * basis[0]).sum()
     state, kind = np.zeros(channels + 1, np.int64), np.zeros(channels, np.int64)
     value, rate = np.zeros((channels, KINDS), np.float32), np.zeros((channels, KINDS), np.float32)
     price = np.zeros((channels, KINDS), np.float32)
@@ -186,12 +199,13 @@ def _search(
     own_gain, in_others = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
     reach = np.zeros((channels + 1, states), np.float32)
     beside, to_go = np.zeros_like(reach), np.zeros_like(reach)
-    second = np.zeros(reach.shape, np.uint8)
+    second, odd = np.zeros((2, *reach.shape), np.uint8)
     dear, where = np.zeros(reach.size, np.float32), np.zeros((reach.size, 3), np.int32)
     saved = np.zeros(most, np.float32)
     # What is tried, and the best of it.
     path, kinds = np.zeros((2, channels + 1), np.int64), np.zeros((2, channels), np.int64)
     moved, now = np.zeros((2, samples), np.float32), np.zeros_like(errors[0])
+    changed, factor = np.zeros(channels, np.int64), np.zeros(channels, np.float32)
     for n in blocks:
         error, share = errors[n].copy(), shares[n]
         _round(error, now)
@@ -211,7 +225,7 @@ def _search(
             value[c, k] = np.sign(symbols[c, n]) * (m - 0.5 * (k // 2) if m > 0 else 0)
             rate[c, k] = bits[k // 2, scale[c, n], min(m, last)]
             price[c, k] = rate[c, k] + worth * energy * (x[c, n] - value[c, k]) ** 2
-        best_ways(price, following, before, reach, beside, second, to_go)
+        best_ways(price, following, before, reach, beside, second, to_go, odd)
         count = cheapest_branches(reach, beside, second, to_go, most, dear, where)
         saved[:] = 0
         for _ in range(channels):
@@ -220,17 +234,18 @@ def _search(
                 if saved[f] < -LOST:
                     continue
                 first, stop = detour(
-                    where[f], price, following, before, second, to_go, state, path[one], kinds[one]
+                    where[f], following, before, second, odd, state, path[one], kinds[one]
                 )
-                more = np.float32(0)
-                moved[one] = 0
+                more, many = np.float32(0), 0
                 for c in range(first, stop):
                     k = kinds[one, c]
                     more += rate[c, k] - rate[c, kind[c]]
                     change = value[c, k] - value[c, kind[c]]
                     if change != 0:
                         more += worth * change * (slope[c] + in_others[c] * change)
-                        _add(moved[one], own_gain[c] * change, basis[c])
+                        changed[many], factor[many] = c, own_gain[c] * change
+                        many += 1
+                _combine(factor[:many], basis, changed, moved[one])
                 saved[f] = -more - worth * _change(error, now, share, moved[one])
                 if saved[f] > most_saved:
                     most_saved, start, end, one, best = saved[f], first, stop, best, one
@@ -243,4 +258,7 @@ def _search(
             error += share * moved[best]
             _round(error, now)
         for c in range(channels):
-            values[c, n] = value[c, kind[c]]
+            size = abs(value[c, kind[c]])
+            if size > 0:
+                size += 0.5 * (kind[c] // 2)
+            found[c, n] = np.sign(value[c, kind[c]]) * size

@@ -4,7 +4,8 @@ A packet that was coded and decoded tells what each sample errs before it is rou
 of a detail moves the samples of its own frame is known to a tenth of a code value, so paths can be
 found whose errors fall where rounding removes them (`path_search`), and so is the share of it that
 the update takes from the frames beside. Other frames move less: what they gain or lose is the slope
-of their errors, smoothed.
+of their errors, smoothed. New symbols move the means of channels that follow, and of neighbours, so
+these are found, and paths looked for again, a few times.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from innvc.model import subbands as order
 from innvc.model.model import Condition
 from innvc.model.motion import MotionLifting
 from innvc.model.planes import Plane
+from innvc.model.prior import WEIGHT_BITS
 
 PROBE = 0.5  # steps
 FITS = 4  # of rows and columns in turn
+
+_Part = tuple[Plane, np.ndarray, np.ndarray]
+_Response = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Refinement:
@@ -64,6 +69,7 @@ class Refinement:
         self._symbols, self._planes = symbols, symbols.planes
         self._gains = lifter.gains(errors)
         self._generator = torch.Generator().manual_seed(0)
+        self._known: tuple[int, list[_Part], list[int], list[_Response]] | None = None
         moved = torch.zeros_like(errors)
         for subband in order.details(len(values), 1):
             probe = self._probe() * (values[subband] != 0)
@@ -80,53 +86,61 @@ class Refinement:
         mean: np.ndarray,
         places: np.ndarray,
     ) -> np.ndarray:
-        """Better values of a subband frame in steps [C, H, W], which it is then taken to have.
+        """Better symbols [C, H, W] of a subband frame; it keeps those given until it is settled.
 
         Args:
             symbols, scale: That were found for it [C, H, W], and their scale indexes.
             x, mean: What is to be coded, less the means, and these, in steps [C, H, W].
             places: That have symbols [H, W].
         """
-        which, coder = np.flatnonzero(places), self._symbols
-        symbols = symbols.reshape(len(symbols), -1)[:, which]
-        half = coder.follow(coder.start(places.size), slice(None), which, symbols)
-        before = self.values[subband].flatten(1).numpy()
-        result = before.copy()
-        parts, reached = self._parts(subband), self._reached(subband)
-        counted = [self._frame(subband), *(frame for frame, *_ in reached[0])]
-        slope = self._slope(subband, counted)
-        responses = self._responses(subband, parts, counted)
-        for (plane, rows, basis), worth, response, near in zip(
-            parts, self._worth, responses, reached, strict=True
+        self.settle(subband, symbols, mean, places)
+        which, following = np.flatnonzero(places), self._symbols.following
+        symbols, scale, x = (part.reshape(len(part), -1)[:, which] for part in (symbols, scale, x))
+        if self._known is None or self._known[0] != subband:
+            self._known = subband, self._parts(subband), *self._responses(subband)
+        _, parts, counted, responses = self._known
+        slope, found = (
+            self._slope(subband, counted),
+            np.zeros((len(symbols), places.size), np.int32),
+        )
+        for (plane, rows, basis), worth, (gain, spread, whole), near in zip(
+            parts, self._worth, responses, self._reached(subband), strict=True
         ):
-            index, wanted, means = (
-                part.reshape(len(part), -1)[np.ix_(rows, which)] for part in (scale, x, mean)
-            )
-            gain, spread, whole = (part[..., which] for part in response)
-            change = means + half[rows] / 2 - before[np.ix_(rows, which)]
             errors, shares = (part[which] for part in self._near(subband, plane, near))
-            shares[:, 1:] *= (whole / gain.mean(0))[:, None, None]
-            found = better_paths(
-                BlockErrors(
-                    basis,
-                    errors + shares * ((gain * change).T @ basis)[:, None],
-                    shares,
-                    gain,
-                    self._packed_blocks(plane, slope)[which] + 2 * (spread * change).T @ basis,
-                    spread,
-                    worth,
-                ),
-                coder.following,
-                wanted,
-                symbols[rows],
-                index,
-                self._paths,
+            shares[:, 1:] *= (whole[which] / gain[:, which].mean(0))[:, None, None]
+            blocks = BlockErrors(
+                self._follows(rows).T @ basis,
+                errors,
+                shares,
+                gain[:, which],
+                self._packed_blocks(plane, slope)[which],
+                spread[:, which],
+                worth,
+                float(np.square(basis[0]).sum()),
             )
-            result[np.ix_(rows, which)] = means + found
-        better = torch.from_numpy(result).view_as(self.values[subband])
-        change_of_samples = self._samples(subband, (better - self.values[subband])[None])[0]
-        self._errors += self._kept * self._moved(subband, change_of_samples)
-        return result.reshape(mean.shape)
+            of_plane = x[rows], symbols[rows], scale[rows]
+            found[np.ix_(rows, which)] = better_paths(blocks, following, *of_plane, self._paths)
+        return found.reshape(mean.shape)
+
+    def settle(
+        self, subband: int, symbols: np.ndarray, mean: np.ndarray, places: np.ndarray
+    ) -> None:
+        """Takes a subband frame to have these symbols; arguments are those of a call."""
+        which, steps = np.flatnonzero(places), np.zeros((len(symbols), places.size))
+        coder, own = self._symbols, symbols.reshape(len(symbols), -1)[:, which]
+        steps[:, which] = coder.follow(coder.start(places.size), slice(None), which, own) / 2
+        values = torch.from_numpy(mean + steps.reshape(mean.shape)).to(self.values)
+        change = self._samples(subband, (values - self.values[subband])[None])[0]
+        self._errors += self._kept * self._moved(subband, change)
+        self.values[subband] = values
+
+    def _follows(self, rows: np.ndarray) -> np.ndarray:
+        """How values of channels [C, C] follow earlier ones, by which they are predicted."""
+        prior = self._decoder.prior
+        if not prior.config.energy:
+            return np.eye(len(rows))
+        share = prior.by_value[np.ix_(rows, rows)] / (1 << WEIGHT_BITS)
+        return np.linalg.inv(np.eye(len(rows)) - share)
 
     def _probe(self) -> Tensor:
         """Steps [C, H, W] of random signs."""
@@ -139,7 +153,7 @@ class Refinement:
         steps = model.steps(self._decoder.window(self._number, subband).level)[0]
         return model.synthesis(values.to(steps) * steps, matrices, Condition())
 
-    def _parts(self, subband: int) -> list[tuple[Plane, np.ndarray, np.ndarray]]:
+    def _parts(self, subband: int) -> list[_Part]:
         """Planes, with their channels, and the samples of a step in each of these [channels, S]."""
         units = torch.eye(len(self._planes))[:, :, None, None]
         basis, found = self._samples(subband, units), []
@@ -212,12 +226,7 @@ class Refinement:
         found = self._lifter.moved_transpose(*self._place(subband), slopes)
         return self._kept * found / self._gains[subband]
 
-    def _responses(
-        self,
-        subband: int,
-        parts: Sequence[tuple[Plane, np.ndarray, np.ndarray]],
-        counted: Sequence[int],
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _responses(self, subband: int) -> tuple[list[int], list[_Response]]:
         """Of each plane, what coefficients are in their own frame, and their energy in others.
 
         What the update takes from the own frame is of low frequencies: a number for each block
@@ -225,15 +234,17 @@ class Refinement:
         follows the same pattern.
 
         Returns:
-            Of each plane gains and energies [channels, positions], and gains without what the
-            update takes [positions].
+            The frames whose errors are counted one by one: its own, and those that the update
+            reaches. Of each plane gains and energies [channels, positions], and gains without what
+            the update takes [positions].
         """
+        counted = [self._frame(subband), *(frame for frame, *_ in self._reached(subband)[0])]
         probe = self._samples(subband, self._probe()[None])[0]
         moved, frame = self._moved(subband, probe), self._frame(subband)
         reached = moved.square().sum(0) - moved[counted].square().sum(0)
         scale = self._gains[subband].expand_as(probe)
         found = []
-        for plane, _, basis in parts:
+        for plane, _, basis in self._parts(subband):
             energy = np.square(basis).sum(1, keepdims=True)
             sent, come = (
                 basis @ self._packed_blocks(plane, x).T / energy for x in (probe, moved[frame])
@@ -249,7 +260,7 @@ class Refinement:
             spread = left / (pattern @ (energy * np.square(sent)))
             gain = self._kept * (1 - np.outer(channels, blocks)) / still
             found.append((gain, self._kept**2 * np.outer(pattern, spread), self._kept / still))
-        return found
+        return counted, found
 
 
 def slope(errors: Tensor) -> Tensor:

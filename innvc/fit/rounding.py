@@ -15,6 +15,7 @@ from innvc.model.quantisation import ChosenBits, RateAwareRounding, worth_skippi
 
 # So much more than else errors count against values that were found before.
 NEAR = 16
+ROUNDS = 3  # of better symbols: each moves the means of channels that follow, and of neighbours
 
 
 class Rounding:
@@ -59,14 +60,20 @@ class Rounding:
         self._bits = ChosenBits().to(latent)
         self._planes, self._following = symbols.planes, symbols.following
         self._starts: set[int] = set()  # of groups
+        self._better: np.ndarray | None = None  # symbols
+        self._subband = -1
         self._begin(-1)
 
     def _begin(self, subband: int) -> None:
-        self._subband, self._decided = subband, False
+        if self._better is not None and self._refinement is not None:
+            _, _, mean, places = self._parts()
+            self._refinement.settle(self._subband, self._better, mean, places)
+        self._subband, self._decided, self._rounds = subband, False, 0
         self._costs = torch.zeros_like(self._latent[0, :1]).repeat(3, 1, 1)
         # What the last pass found: scale indexes, and values in steps less their means.
         self._seen = np.zeros((2, *self._latent.shape[1:]))
         self._trellis: Trellis | None = None
+        self._better = None
 
     def __call__(
         self, subband: int, rows: slice, places: np.ndarray, scale: np.ndarray, mean: np.ndarray
@@ -93,6 +100,8 @@ class Rounding:
         if self._planes is not None:
             self._starts.add(rows.start)
             self._seen[:, rows, places] = scale[:, places], wanted.numpy()[:, places]
+        if self._better is not None:
+            return self._better[rows]
         if self._trellis is not None:
             parts = (x[:, places] for x in (wanted.numpy(), scale, weight.numpy()))
             symbols: np.ndarray = np.zeros(wanted.shape, np.int32)
@@ -121,7 +130,7 @@ class Rounding:
         if self._planes is not None:
             scale, x = self._seen.reshape(2, len(self._planes), -1)
             weight = self._weight[subband].flatten(1).numpy()
-            starts, passed = sorted(self._starts), self._trellis is not None
+            starts = sorted(self._starts)
             self._trellis = None  # it is large
             self._trellis = Trellis(self._following, x, scale, weight, self._planes, starts)
             coded = torch.from_numpy(self._trellis.costs).to(zero).view_as(zero)
@@ -129,14 +138,20 @@ class Rounding:
             empty = coded >= zero
         mask: np.ndarray = worth_skipping(coded, zero, empty).numpy()
         self._skipped[subband] = mask
-        refinement = self._refinement
-        if refinement is not None and passed:
-            assert self._planes is not None
-            scale, x = self._seen
-            mean = self._latent[subband].numpy() - x
-            aim = self._aims[subband].numpy() - mean
-            found = refinement(subband, self._symbols[subband], scale.astype(int), aim, mean, ~mask)
-            self._latent[subband] = torch.from_numpy(found)
-            scale, x = scale.reshape(len(scale), -1), (found - mean).reshape(len(scale), -1)
-            self._trellis = Trellis(self._following, x, scale, weight, self._planes, starts)
         return mask
+
+    def improve(self, subband: int) -> bool:
+        """Looks for better symbols; whether a pass is wanted that tells what their means are."""
+        if self._refinement is None:
+            return False
+        self._trellis = None  # it is large
+        self._better = self._refinement(subband, self._symbols[subband], *self._parts())
+        self._rounds += 1
+        return self._rounds < ROUNDS
+
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        """Scale indexes, what is to be coded, means, and places, as `Refinement` takes them."""
+        scale, x = self._seen
+        mean = self._latent[self._subband].numpy() - x
+        aim = self._aims[self._subband].numpy() - mean
+        return scale.astype(int), aim, mean, ~self._skipped[self._subband]

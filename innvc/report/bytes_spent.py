@@ -97,8 +97,8 @@ def _by_frame(packets: list[dict[str, Any]]) -> Block:
         "labels": [f"frame {number}" for number in range(count)],
         "series": [*series, {"name": "motion, filter, offsets", "values": beside}],
         "note": "A group of frames becomes one low-pass frame and details of several levels, 1 the "
-        "finest. All details of a level count the same; what a group has once stands at its low-pass "
-        "frame.",
+        "finest, which share the bytes of their level. What a group has once stands at its "
+        "low-pass frame.",
     }
 
 
