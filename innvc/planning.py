@@ -27,7 +27,7 @@ STEPS = 6  # of their fit
 FRAME_BYTES = 30  # that a sample of a frame in a segment takes in encoding
 PHASES = "motion", "fit", "code", "measure"
 CANDIDATES = "instant", "fast", "medium"  # presets of one transform, each slower than the last
-REFINED = 4  # times as long as else details with paths to try take to code, about
+REFINED = 5  # times as long as else details with paths to try take to code, about
 LARGE, SMALL = 1 << 31, 1 << 25  # samples of plane 0: of the first above, of the last up to
 
 
