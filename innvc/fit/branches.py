@@ -10,7 +10,7 @@ import numpy as np
 from innvc.compiled import compiled
 
 FAR = np.float32(1e9)  # of what cannot be reached
-BINS = np.float32(8)  # a bit
+BINS = np.float32(8)  # of a bit, to count branches in
 DEAREST = np.float32(50)  # bits and weighted errors above the best path's, of a path that is tried
 
 

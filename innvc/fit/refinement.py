@@ -99,10 +99,8 @@ class Refinement:
         if self._known is None or self._known[0] != subband:
             self._known = subband, self._parts(subband), *self._responses(subband)
         _, parts, counted, responses = self._known
-        slope, found = (
-            self._slope(subband, counted),
-            np.zeros((len(symbols), places.size), np.int32),
-        )
+        slope = self._slope(subband, counted)
+        found = np.zeros((len(symbols), places.size), np.int32)
         for (plane, rows, basis), worth, (gain, spread, whole), near in zip(
             parts, self._worth, responses, self._reached(subband), strict=True
         ):
