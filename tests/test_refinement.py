@@ -10,10 +10,12 @@ from test_motion import LAYOUTS, random_motion
 
 import innvc
 from innvc.bitstream.dependent import SymbolCoder, following
+from innvc.bitstream.reader import Reader
+from innvc.decoder import SegmentDecoder
 from innvc.errors import UsageError
 from innvc.fit.branches import best_ways, cheapest_branches, detour
 from innvc.fit.path_search import BlockErrors, better_paths
-from innvc.fit.refinement import slope
+from innvc.fit.refinement import Refinement, slope
 from innvc.fit.symbol_costs import dependent_costs
 from innvc.fit.trellis import Trellis, before_states
 from innvc.model import lifting
@@ -165,6 +167,39 @@ def test_better_paths(states):
     assert np.array_equal(
         better_paths(nothing, following(states), values, symbols, scale, 100), symbols
     )
+
+
+def test_errors_follow_the_symbols(tmp_path):
+    """What other symbols and means bring into the errors is what they decode to."""
+    frames = [crop(frame, 96, 112) for frame in read_frames(DATA / "street_cif.mkv", frames=(0, 4))]
+    source, file = write_clip(tmp_path / "in.mkv", frames), tmp_path / "a.innv"
+    options = {"preset": "instant", "post_filter": False, "temporal_filter": False}
+    innvc.encode(source, file, lambda_=2, **options)
+    with Reader(file) as reader:
+        parts, packet = (reader.header, reader.segment(0)), reader.packet(0, 0)
+        decoder = SegmentDecoder(*parts, reader.parameters(0), torch.device("cpu"), exact=True)
+    motion = decoder.motion(packet.motion, 4)
+    lifter = decoder.lifting(motion)
+    values = decoder.symbols(packet, None).values.double()
+
+    def decoded(values):
+        return decoder.synthesis(0, values, motion, packet.intra).frames
+
+    before = decoded(values)
+    same = values / 16, before, lambda moved: moved, [1.0] * 3, 10
+    refinement = Refinement(decoder, 0, lifter, *same)
+    random, shape = np.random.default_rng(0), values.shape[1:]
+    changed, coder = values.clone(), decoder.prior.symbols
+    for subband in refinement.details:
+        symbols = random.integers(-2, 3, shape).astype(np.int32)
+        mean, places = random.normal(size=shape), random.random(shape[1:]) < 0.8
+        refinement.settle(subband, symbols, mean, places)
+        which, steps = np.flatnonzero(places), np.zeros((shape[0], places.size))
+        own = symbols.reshape(shape[0], -1)[:, which]
+        steps[:, which] = coder.follow(coder.start(places.size), slice(None), which, own) / 2
+        changed[subband] = torch.from_numpy(16 * (mean + steps.reshape(shape)))
+    assert abs(decoded(changed) - before).max() > 5
+    assert torch.allclose(refinement._errors, decoded(changed), atol=1e-6)
 
 
 @pytest.mark.slow
