@@ -140,7 +140,7 @@ def test_charts_in_a_browser(made, scheme, call):
         assert bars.locator("rect.bar").count() >= 12
         bars.locator("svg").press("ArrowRight")
         bars.locator("svg").press("ArrowRight")
-        own = round(packets[0]["latent_by_level"][1] / 2)
+        own = packets[0]["latent_by_level"][1] // 2
         assert bars.locator(".tip").inner_text().split("\n")[0] == f"frame 1: {own:,} bytes"
         page.get_by_text("Groups of frames", exact=True).click()
         assert not bars.is_visible()

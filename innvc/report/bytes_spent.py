@@ -84,9 +84,10 @@ def _by_frame(packets: list[dict[str, Any]]) -> Block:
     for packet in packets:
         group, first = packet["frames"], packet["first"]
         of_level = [level_of(subband, group) for subband in range(group)]
-        for level, frame in zip(of_level, frames_of(group), strict=True):
-            size = packet["latent_by_level"][level] / of_level.count(level)
-            rows[level][first + frame] = round(size)
+        for subband, (level, frame) in enumerate(zip(of_level, frames_of(group), strict=True)):
+            size, parts = packet["latent_by_level"][level], of_level.count(level)
+            part = subband - of_level.index(level)
+            rows[level][first + frame] = size * (part + 1) // parts - size * part // parts
         beside[first + frames_of(group)[0]] = packet["beside"]
     series = [{"name": _level(level), "values": row} for level, row in enumerate(rows)]
     return {
