@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
-from helpers import make_clip, read_frames
+from helpers import make_clip, make_frames, read_frames
 
 import innvc
 from innvc.clip import Clip, _lengths
 from innvc.errors import UsageError
 from innvc.request import EncodeRequest
+from innvc.video.formats import VideoInfo, pixel_format
+from innvc.video.scenes import scene_cuts
 from innvc.video.source import open_source
 
 CLIPS = [Path(__file__).parent / "data" / f"{name}_cif.mkv" for name in ("bunny", "street")]
@@ -58,6 +61,16 @@ def test_segments_end_with_scenes(tmp_path, monkeypatch):
         target.mux(stream.encode(None))
     with open_source(str(path)) as video:
         assert Clip(video, False).lengths == [32, 28, 6]  # scenes of 16 and of 6 frames
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (33, 21), (2, 300), (351, 239)])
+def test_scenes_of_any_size(size):
+    """The same each time; FFmpeg reads beside narrow pictures."""
+    frames = make_frames("gray", *size, 40)
+    for frame in frames[20:]:
+        frame.planes[0] = 255 - frame.planes[0] // 8
+    info = VideoInfo(*size, pixel_format("gray"), Fraction(25))
+    assert [scene_cuts(frames, info) for _ in range(5)] == [[20]] * 5
 
 
 @pytest.mark.parametrize("segment", [0, -1, 1 << 31])

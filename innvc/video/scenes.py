@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from av.filter import Graph
 
 SCORE = 0.3  # of FFmpeg's scene detection, from which on a frame begins a scene
-WIDTH = 160  # of the pictures that are compared, at most
+# Of the pictures that are compared. FFmpeg compares narrow ones by what lies beside them in memory.
+WIDTH = 160
 
 
 def scene_cuts(frames: Iterable[Frame], info: VideoInfo) -> list[int]:
@@ -27,13 +28,12 @@ def scene_cuts(frames: Iterable[Frame], info: VideoInfo) -> list[int]:
     import av
     import av.filter
 
-    width = min(info.width, WIDTH)
-    height = max(1, round(info.height * width / info.width))
+    height = max(1, round(info.height * min(info.width, WIDTH) / info.width))
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=info.width, height=info.height, format=av.VideoFormat("gray"), time_base=Fraction(1)
     )
-    scale = graph.add("scale", f"{width}:{height}:flags=area")
+    scale = graph.add("scale", f"{WIDTH}:{height}:flags=area")
     select = graph.add("select", f"gt(scene\\,{SCORE})")
     sink = graph.add("buffersink")
     graph.link_nodes(source, scale, select, sink).configure()
