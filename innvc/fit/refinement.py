@@ -28,6 +28,7 @@ PROBE = 0.5  # steps
 FITS = 4  # of rows and columns in turn
 
 _Part = tuple[Plane, np.ndarray, np.ndarray]
+_Reached = list[tuple[int, Tensor, Tensor, Tensor]]
 _Response = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -69,7 +70,10 @@ class Refinement:
         self._symbols, self._planes = symbols, symbols.planes
         self._gains = lifter.gains(errors)
         self._generator = torch.Generator().manual_seed(0)
-        self._known: tuple[int, list[_Part], list[int], list[_Response]] | None = None
+        # What holds for all calls for a subband frame.
+        self._known: tuple[int, list[_Part], list[_Reached], list[int], list[_Response]] | None = (
+            None
+        )
         moved = torch.zeros_like(errors)
         for subband in order.details(len(values), 1):
             probe = self._probe() * (values[subband] != 0)
@@ -97,12 +101,15 @@ class Refinement:
         which, following = np.flatnonzero(places), self._symbols.following
         symbols, scale, x = (part.reshape(len(part), -1)[:, which] for part in (symbols, scale, x))
         if self._known is None or self._known[0] != subband:
-            self._known = subband, self._parts(subband), *self._responses(subband)
-        _, parts, counted, responses = self._known
+            parts, reached = self._parts(subband), self._reached(subband)
+            counted = [self._frame(subband), *(frame for frame, *_ in reached[0])]
+            responses = self._responses(subband, parts, counted)
+            self._known = subband, parts, reached, counted, responses
+        _, parts, reached, counted, responses = self._known
         slope = self._slope(subband, counted)
         found = np.zeros((len(symbols), places.size), np.int32)
         for (plane, rows, basis), worth, (gain, spread, whole), near in zip(
-            parts, self._worth, responses, self._reached(subband), strict=True
+            parts, self._worth, responses, reached, strict=True
         ):
             errors, shares = (part[which] for part in self._near(subband, plane, near))
             shares[:, 1:] *= (whole[which] / gain[:, which].mean(0))[:, None, None]
@@ -160,7 +167,7 @@ class Refinement:
             found.append((plane, rows, plane.unpack(basis[rows]).flatten(1).cpu().numpy()))
         return found
 
-    def _reached(self, subband: int) -> list[list[tuple[int, Tensor, Tensor, Tensor]]]:
+    def _reached(self, subband: int) -> list[_Reached]:
         """Of each plane, `MotionLifting.reached` with frames of the group."""
         level, number = self._place(subband)
         coarser = order.details(len(self.values), level).start
@@ -224,7 +231,9 @@ class Refinement:
         found = self._lifter.moved_transpose(*self._place(subband), slopes)
         return self._kept * found / self._gains[subband]
 
-    def _responses(self, subband: int) -> tuple[list[int], list[_Response]]:
+    def _responses(
+        self, subband: int, parts: Sequence[_Part], counted: Sequence[int]
+    ) -> list[_Response]:
         """Of each plane, what coefficients are in their own frame, and their energy in others.
 
         What the update takes from the own frame is of low frequencies: a number for each block
@@ -232,17 +241,15 @@ class Refinement:
         follows the same pattern.
 
         Returns:
-            The frames whose errors are counted one by one: its own, and those that the update
-            reaches. Of each plane gains and energies [channels, positions], and gains without what
-            the update takes [positions].
+            Of each plane gains and energies [channels, positions], and gains without what the
+            update takes [positions].
         """
-        counted = [self._frame(subband), *(frame for frame, *_ in self._reached(subband)[0])]
         probe = self._samples(subband, self._probe()[None])[0]
         moved, frame = self._moved(subband, probe), self._frame(subband)
         reached = moved.square().sum(0) - moved[counted].square().sum(0)
         scale = self._gains[subband].expand_as(probe)
         found = []
-        for plane, _, basis in self._parts(subband):
+        for plane, _, basis in parts:
             energy = np.square(basis).sum(1, keepdims=True)
             sent, come = (
                 basis @ self._packed_blocks(plane, x).T / energy for x in (probe, moved[frame])
@@ -258,7 +265,7 @@ class Refinement:
             spread = left / (pattern @ (energy * np.square(sent)))
             gain = self._kept * (1 - np.outer(channels, blocks)) / still
             found.append((gain, self._kept**2 * np.outer(pattern, spread), self._kept / still))
-        return counted, found
+        return found
 
 
 def slope(errors: Tensor) -> Tensor:
