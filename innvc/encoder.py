@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from innvc.decoder import layout_of, lifting_of, reproducible_arithmetic
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Group, Lifter, Still, choose_groups, key_packets
 from innvc.fit.importance import importance
-from innvc.fit.loop import Checkpoint, Progress, fit
+from innvc.fit.loop import Checkpoint, Data, Progress, fit
 from innvc.fit.low_pass import Lifted, LowPass
 from innvc.fit.low_pass import choose as choose_low_pass
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
-from innvc.fit.objective import Objective
+from innvc.fit.objective import FitObjective, Objective
 from innvc.fit.parameters import ParameterQuantiser
+from innvc.fit.tables import TableData, TableObjective, fits_tables_alone
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
 from innvc.model.motion import CELL
@@ -266,8 +268,7 @@ class SegmentEncoder:
         start = self._record(ParameterQuantiser(self.model, ())) if self.fixed else None
         quantiser = fit(
             self.model,
-            self.data,
-            Objective(self.model, self.plane_weights(), settings.lambda_, self.fixed),
+            *self._problem(),
             settings.lambda_,
             settings.fit,
             seed=settings.seed,
@@ -281,6 +282,16 @@ class SegmentEncoder:
         if start is None or fitted == start:
             return fitted
         return self._cheaper(start, fitted)
+
+    def _problem(self) -> tuple[Data[Any], FitObjective[Any]]:
+        """What batches are drawn from, and what is minimised."""
+        weights, settings = self.plane_weights(), self.settings
+        objective = Objective(self.model, weights, settings.lambda_, self.fixed)
+        names = (name for name, _ in self.model.named_parameters())
+        if not (self.fixed and fits_tables_alone(settings.fit, names)):
+            return self.data, objective
+        tables = TableObjective(self.model, weights, settings.lambda_)
+        return TableData(self.data, objective, settings.seed), tables
 
     def _record(self, quantiser: ParameterQuantiser) -> ParameterRecord:
         return parameters.write_record(quantiser.coded(self.model), self.model)

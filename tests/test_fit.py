@@ -13,6 +13,7 @@ from innvc.bitstream.header import HeaderRecord
 from innvc.config import FieldConfig, FitConfig, ModelConfig
 from innvc.decoder import SegmentDecoder, layout_of
 from innvc.encoder import EncodeSettings, SegmentEncoder
+from innvc.fit import tables
 from innvc.fit.data import SegmentData
 from innvc.fit.grouping import Still, choose_groups, even_groups, key_packets
 from innvc.fit.objective import Objective
@@ -138,6 +139,57 @@ def test_batch_contexts_are_those_of_the_decoder():
         assert batch.level[index] == subbands.level_of(j, data.sizes[packet])
     low = lifting.forward(frames[:8])[0]
     assert torch.equal(batch.subbands[0], low)
+
+
+def test_a_fit_of_tables_sees_what_the_whole_prior_says(monkeypatch):
+    """Rate, distortion and gradients of the same crop, with other tables than those of the start.
+
+    Symbols that the prior reads are those of the start, in the fit of tables alone.
+    """
+    made = encoder(crop(8, 160), TABLES)
+    made.data.intra = [True] * len(made.data.packets)
+    weights, generator = made.plane_weights(), torch.Generator()
+    whole = Objective(made.model, weights, 0.3, fixed=True)
+    data = tables.TableData(made.data, whole, seed=3)
+    monkeypatch.setattr(tables, "POSITIONS", 1 << 20)
+    batch = data.batch(16, 6, generator)
+    crop_of_it = made.data.batch(16, 6, torch.Generator().manual_seed(3))
+    assert batch.positions == crop_of_it.positions < made.data.height * made.data.width
+    assert len(batch.statistics) == whole.counted(crop_of_it).sum() < len(crop_of_it.level)
+    steps = made.model.steps(crop_of_it.level)
+    scaled, active = crop_of_it.subbands / steps, torch.ones_like(steps)
+    kept = whole.context(crop_of_it, scaled, steps, active)
+    monkeypatch.setattr(whole, "context", lambda *arguments: kept)
+    alone = tables.TableObjective(made.model, weights, 0.3)
+    schedule, found = Schedule.at(0.5, TABLES, len(made.model.config.groups)), []
+    quantiser = ParameterQuantiser(made.model, TABLES.learn)
+    moved(quantiser, 3)
+    for objective, part in ((whole, crop_of_it), (alone, batch)):
+        made.model.zero_grad()
+        bits, distortion = objective(part, schedule, generator)
+        (bits + distortion).backward()
+        gradients = {name: p.grad.clone() for name, p in quantiser.learned.items()}
+        found.append((bits.item(), distortion.item(), gradients))
+    (bits, distortion, gradients), (of_tables, error, slopes) = found
+    assert of_tables == pytest.approx(bits, rel=1e-5)
+    assert error == pytest.approx(distortion, rel=1e-5)
+    for name, slope in slopes.items():
+        assert torch.allclose(slope, gradients[name], rtol=1e-3, atol=1e-3 * slope.abs().max())
+
+
+@pytest.mark.parametrize(
+    "changed, alone",
+    [
+        ({}, True),
+        ({"learn": ("prior.base_level",)}, True),
+        ({"learn": ("prior.base", "prior.spectral")}, False),
+        ({"straight_through": 0.2}, False),
+        ({"mask": (0.1, 0.4)}, False),
+    ],
+)
+def test_what_is_a_fit_of_tables(changed, alone):
+    made = encoder(crop(2), msgspec.structs.replace(TABLES, **changed))
+    assert isinstance(made._problem()[0], tables.TableData) == alone
 
 
 def test_parameters_at_their_start_cost_almost_nothing():

@@ -36,6 +36,11 @@ class Batch:
     statistics: Tensor
     window: Window
 
+    @property
+    def positions(self) -> int:
+        """Of the latent, in each frame."""
+        return self.window.rows * self.window.columns
+
 
 class SegmentData:
     """Subband frames of a segment, computed once: lifting has no learned part.

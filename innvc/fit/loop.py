@@ -173,7 +173,7 @@ def fit(
         bits, distortion = torch.func.functional_call(
             objective, quantised, (batch, schedule, generator)
         )
-        positions = batch.window.rows * batch.window.columns * per_position
+        positions = batch.positions * per_position
         latent = bits / (objective.counted(batch).sum().clamp(min=1) * positions)
         if step == 0 and latent.item() * samples < 8 * config.least_bytes:
             break

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from innvc.fit.data import Batch
 from innvc.fit.schedule import Schedule
 from innvc.model.contexts import VALUE_LIMIT, Context
-from innvc.model.field import Window
 from innvc.model.intra import IntraPrior
 from innvc.model.model import InnvcModel
 from innvc.model.prior import LatentPrior
@@ -33,8 +32,8 @@ class AnyBatch(Protocol):
     """What a step of the fit sees."""
 
     @property
-    def window(self) -> Window:
-        """Where it lies."""
+    def positions(self) -> int:
+        """Of the latent, in each of its frames."""
 
 
 B = TypeVar("B", bound=AnyBatch)
@@ -62,6 +61,64 @@ class FitObjective(nn.Module, Generic[B]):
         """Bits of the latent and mean weighted squared error of the counted frames."""
 
 
+class SymbolChoice(nn.Module):
+    """The symbols that the encoder would choose, by rate and distortion.
+
+    Args:
+        error_weight: Bits that a squared error of each channel is worth [C].
+        skip: Whether positions may be skipped.
+    """
+
+    def __init__(self, error_weight: Tensor, skip: bool) -> None:
+        super().__init__()
+        self.rounding = RateAwareRounding()
+        self.bits = ChosenBits()
+        self.error_weight = error_weight
+        self.skip = skip
+
+    def symbols(self, scaled: Tensor, steps: Tensor, scale: Tensor, mean: Tensor) -> Tensor:
+        """Those of latents [N, C, H, W] in steps, whose sizes are `steps` [N, C, 1, 1]."""
+        symbols: Tensor = self.rounding(scaled - mean / 16, scale, self._weight(steps))
+        return symbols
+
+    def forward(
+        self,
+        scaled: Tensor,
+        steps: Tensor,
+        scale: Tensor,
+        mean: Tensor,
+        temperature: float,
+        never_skipped: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Their bits, and the values that are decoded from them.
+
+        Args:
+            temperature: Of the soft rounding, whose derivative is taken (straight-through).
+            never_skipped: Frames [N] without skipped positions; None is no frame.
+        """
+        weight, wanted = self._weight(steps), scaled - mean / 16
+        chosen = self.rounding(wanted, scale, weight)
+        soft = soft_round(wanted, temperature)
+        bits = self.bits(chosen, scale, soft)
+        if self.skip:
+            kept = ~self._skipped(chosen, bits.detach(), wanted.detach(), weight)
+            if never_skipped is not None:
+                kept = kept | never_skipped[:, None, None, None]
+            chosen, soft, bits = chosen * kept, soft * kept, bits * kept
+        return bits, through(chosen, soft) + mean / 16
+
+    def _weight(self, steps: Tensor) -> Tensor:
+        return self.error_weight[:, None, None] * steps.square()
+
+    @staticmethod
+    def _skipped(chosen: Tensor, bits: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+        """[N, 1, H, W] positions that the encoder would skip."""
+        coded = (bits + weight * (wanted - chosen).square()).sum(1, keepdim=True)
+        zero = (weight * wanted.square()).sum(1, keepdim=True)
+        empty = ~(chosen != 0).any(1, keepdim=True)
+        return worth_skipping(coded, zero, empty)
+
+
 class Objective(FitObjective[Batch]):
     """That of the usual model.
 
@@ -73,9 +130,7 @@ class Objective(FitObjective[Batch]):
         self, model: InnvcModel, plane_weights: Tensor, lambda_: float, fixed: bool
     ) -> None:
         super().__init__(plane_weights)
-        self.rounding = RateAwareRounding()
-        self.chosen_bits = ChosenBits()
-        self.error_weight = lambda_ * model.error_shares()
+        self.choice = choice_of(model, lambda_)
         self.model = model
         self.fixed = fixed
 
@@ -87,7 +142,10 @@ class Objective(FitObjective[Batch]):
         scaled = self._analysis(batch) / steps
         active = self._active(len(scaled), schedule, generator)
         if schedule.hard:
-            bits, value = self._chosen(batch, scaled, steps, active, schedule)
+            context = self.context(batch, scaled, steps, active)
+            found = self._predict(batch, context)
+            bits, value = self.choice(scaled, steps, *found, schedule.temperature, batch.half)
+            value = value * active
         else:
             value = noisy_round(scaled, schedule.temperature, schedule.noise_shape, generator)
             value = value * active
@@ -100,40 +158,12 @@ class Objective(FitObjective[Batch]):
         error = counted @ error.square().mean((2, 3)) / counted.sum().clamp(min=1)
         return bits, (error * self.plane_weights).sum()
 
-    def _chosen(
-        self, batch: Batch, scaled: Tensor, steps: Tensor, active: Tensor, schedule: Schedule
-    ) -> tuple[Tensor, Tensor]:
-        """Bits and values of the symbols that the encoder would choose.
-
-        The first pass finds the symbols, the second sees them as contexts, as the decoder will.
-        """
-        weight = self.error_weight[:, None, None] * steps.square()
-        with torch.no_grad():
-            scale, mean = self._predict(batch, dead_zone_round(scaled) * active)
-            symbol = self.rounding(scaled - mean / 16, scale, weight)
-            context = (symbol + mean / 16) * active
-        scale, mean = self._predict(batch, context)
-        wanted = scaled - mean / 16
-        chosen = self.rounding(wanted, scale, weight)
-        # The derivative is that of soft rounding (straight-through).
-        soft = soft_round(wanted, schedule.temperature)
-        bits = self.chosen_bits(chosen, scale, soft)
-        if self.model.config.prior.skip:
-            kept = (
-                ~self._skipped(chosen, bits.detach(), wanted.detach(), weight)
-                | batch.half[:, None, None, None]
-            )
-            chosen, soft, bits = chosen * kept, soft * kept, bits * kept
-        value = (through(chosen, soft) + mean / 16) * active
-        return bits, value
-
-    @staticmethod
-    def _skipped(chosen: Tensor, bits: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-        """[N, 1, H, W] positions that the encoder would skip."""
-        coded = (bits + weight * (wanted - chosen).square()).sum(1, keepdim=True)
-        zero = (weight * wanted.square()).sum(1, keepdim=True)
-        empty = ~(chosen != 0).any(1, keepdim=True)
-        return worth_skipping(coded, zero, empty)
+    @torch.no_grad()
+    def context(self, batch: Batch, scaled: Tensor, steps: Tensor, active: Tensor) -> Tensor:
+        """Values of a first pass, which the second one sees as contexts, as the decoder will."""
+        scale, mean = self._predict(batch, dead_zone_round(scaled) * active)
+        symbols = self.choice.symbols(scaled, steps, scale, mean)
+        return (symbols + mean / 16) * active
 
     def counted(self, batch: Batch) -> Tensor:
         # The intra prior is not fitted, and without a fit of the transform neither is its latent.
@@ -166,6 +196,33 @@ class Objective(FitObjective[Batch]):
         return (probability > draw).to(torch.float32)[:, :, None, None]
 
 
+def choice_of(model: InnvcModel, lambda_: float) -> SymbolChoice:
+    """How an encoder of the model chooses symbols."""
+    return SymbolChoice(lambda_ * model.error_shares(), model.config.prior.skip)
+
+
+def contexts(
+    prior: LatentPrior, batch: Batch, value: Tensor, intra: IntraPrior | None = None
+) -> tuple[Context, Context, Context, Context]:
+    """Of each frame of a batch its own context, the parent's, the sibling's and the low-pass's.
+
+    Args:
+        value: In sixteenths [N, C, H, W].
+        intra: For the frames in half-size blocks.
+    """
+    half = batch.half.nonzero()[:, 0]
+    if intra is not None and len(half):
+        value = value.index_copy(0, half, intra.merged(value[half]))
+    own = prior.context(value)
+    zero = torch.zeros_like(value[:1])
+
+    def taken(index: Tensor) -> Context:  # index -1 takes the zero frame
+        parts = (own.value, own.own, own.around)
+        return Context(*(torch.cat([part, zero])[index] for part in parts))
+
+    return own, taken(batch.parent), taken(batch.sibling), taken(batch.low)
+
+
 def predict(
     prior: LatentPrior,
     batch: Batch,
@@ -177,26 +234,14 @@ def predict(
     """The priors' scale indexes and means for all channels of a batch at once.
 
     Args:
-        value: In sixteenths [N, C, H, W].
-        intra: For the frames in half-size blocks.
-        rates: False leaves these frames without prediction, where only others are looked at.
+        value, intra: As of `contexts`.
+        rates: False leaves frames in half-size blocks without prediction, where only others are
+            looked at.
         grid: What the prior reads of the field's grid.
     """
-    whole = value
-    half = batch.half.nonzero()[:, 0]
-    if intra is not None and len(half):
-        whole = value.index_copy(0, half, intra.merged(value[half]))
-    context = prior.context(whole)
-    zero = torch.zeros_like(value[:1])
-
-    def taken(index: Tensor) -> Context:  # index -1 takes the zero frame
-        parts = (context.value, context.own, context.around)
-        return Context(*(torch.cat([part, zero])[index] for part in parts))
-
-    every = slice(0, value.shape[1])
-    others = taken(batch.parent), taken(batch.sibling), taken(batch.low)
-    contexts = context, *others, grid
-    scale, mean = prior(prior.weights(), every, batch.statistics, *contexts)
+    every, half = slice(0, value.shape[1]), batch.half.nonzero()[:, 0]
+    seen = contexts(prior, batch, value, intra)
+    scale, mean = prior(prior.weights(), every, batch.statistics, *seen, grid)
     if intra is None or not len(half):
         return scale, mean
     if rates:

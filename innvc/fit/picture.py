@@ -27,6 +27,11 @@ class PictureBatch:
     counted: Tensor
     window: Window
 
+    @property
+    def positions(self) -> int:
+        """Of the latent, in each frame."""
+        return self.window.rows * self.window.columns
+
 
 class PictureData:
     """Random frames of a segment, at random crops.

@@ -186,6 +186,21 @@ class LatentPrior(nn.Module):
         Returns:
             Scale indexes in 0..63 and means in sixteenths, [N, rows, H, W].
         """
+        contexts = current, parent, sibling, low
+        return self.indexes(*self.sums(weights, rows, level, *contexts, grid))
+
+    def sums(
+        self,
+        weights: dict[str, Tensor],
+        rows: slice,
+        level: Tensor,
+        current: Context,
+        parent: Context,
+        sibling: Context,
+        low: Context,
+        grid: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Those of scales and means, in 2^-10 of theirs; arguments are those of `forward`."""
         scale, mean = self.outside(weights, rows, level, parent, sibling, grid)
         more_scale, more_mean = self.inside(weights, rows, current)
         scale, mean = scale + more_scale, mean + more_mean
@@ -194,7 +209,7 @@ class LatentPrior(nn.Module):
             scale = scale + self._by_units(weights, rows, level, contexts)
         if self.config.halves:
             scale, mean = self.second_half(weights, rows, current.value, scale, mean)
-        return self.indexes(scale, mean)
+        return scale, mean
 
     def outside(
         self,
