@@ -305,7 +305,9 @@ class SegmentEncoder:
             size += sum(len(packet.data) for packet, _ in coded)
             costs.append((8 * size + sum(error for _, error in coded), record, coded))
         _, best, coded = min(costs, key=lambda cost: cost[0])
-        if not self._coder.refines:
+        if self._coder.refines:
+            self._coder.keep(best)
+        else:
             self._kept = best, [packet for packet, _ in coded]
         return best
 

@@ -23,7 +23,7 @@ from innvc.fit.grouping import Group
 from innvc.fit.importance import offsets_for
 from innvc.fit.low_pass import LowPass
 from innvc.fit.refinement import Refinement
-from innvc.fit.rounding import Rounding
+from innvc.fit.rounding import Choices, Rounding
 from innvc.model.contexts import Context
 from innvc.model.model import STEP_UNIT, finest_step_base
 from innvc.model.motion import Motion, MotionLifting
@@ -100,6 +100,21 @@ class _Coded:
         return 8 * sum(len(data) for layers in self.packet.coded for data in layers) + self.error
 
 
+@dataclass(frozen=True)
+class _First:
+    """A packet before its details are chosen once more.
+
+    Attributes:
+        coded: The packet.
+        choices: Of its symbols.
+        blocks: Of those of its low-pass frame, where it has blocks.
+    """
+
+    coded: _Coded
+    choices: Choices
+    blocks: Remembered | None
+
+
 class PacketEncoder:
     """Codes a segment's packets.
 
@@ -133,6 +148,7 @@ class PacketEncoder:
         form = pixel_format(header.pix_fmt)
         self._paths = paths if form.depth == 8 and form.family != "rgb" else 0
         self.refines = self._paths > 0
+        self._firsts: dict[tuple[int, ParameterRecord], _First] = {}  # of packets that stand alone
 
     def code(
         self,
@@ -145,7 +161,8 @@ class PacketEncoder:
         Args:
             record: The coded parameters, which are read as a decoder reads them.
             report: Is told how many frames are done.
-            final: Details may be chosen once more.
+            final: Details are chosen once more, where they are at all. A call that is not final
+                keeps what one with the same parameters begins with.
         """
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low, references = None, None
@@ -166,7 +183,7 @@ class PacketEncoder:
                 prediction=prediction,
                 previous=None if number in self.segment.keys else low,
             )
-            coded = self._coded(decoder, source, start, report, final and self.refines)
+            coded = self._coded(decoder, source, start, report, record, final)
             packet, low = coded.packet, coded.packet.low
             references = coded.filtered.references if coded.filtered is not None else None
             yield (
@@ -186,18 +203,23 @@ class PacketEncoder:
                 coded.error,
             )
 
+    def keep(self, record: ParameterRecord) -> None:
+        """Forgets what was kept for other parameters than these."""
+        self._firsts = {key: first for key, first in self._firsts.items() if key[1] == record}
+
     def _coded(
         self,
         decoder: SegmentDecoder,
         source: _Source,
         start: int,
         report: Callable[[int], None],
-        refined: bool,
+        record: ParameterRecord,
+        final: bool,
     ) -> _Coded:
         """The packet that costs least of those that are tried."""
-        group, lifter = len(source.frames), decoder.lifting(source.motion)
-        symbols = decoder.prior.symbols
-        refined = refined and group > 1 and symbols.planes is not None
+        number, group = source.number, len(source.frames)
+        lifter, symbols = decoder.lifting(source.motion), decoder.prior.symbols
+        refined = self.refines and group > 1 and symbols.planes is not None
         refined = refined and isinstance(lifter, MotionLifting)
         counted = itertools.count(1)
 
@@ -209,31 +231,35 @@ class PacketEncoder:
                 source.previous,
                 intra=decoder.intra if source.intra else None,
                 predicted=source.prediction is not None,
-                grid=decoder.grid_context(source.number),
+                grid=decoder.grid_context(number),
                 offsets=source.offsets,
                 choose=choose,
                 choose_block=blocks,
-                found=lambda values: report(start + next(counted) // (1 + refined)),
+                found=lambda values: report(start + next(counted) // (1 + (refined and final))),
             )
             return self._decoded(decoder, source, packet, refined)
 
         parts = source.latent, source.weight, symbols, source.offsets
-        first = Rounding(*parts, keep=refined)
-        blocks = None
-        if source.intra and decoder.intra is not None:
-            chooser = BlockRounding(
-                decoder.intra, source.latent[0], source.weight[0], source.offsets
-            )
-            blocks = Remembered(chooser)
-        once = coded(first, blocks)
-        if not refined:
-            return once
-        if blocks is not None:
-            blocks.again()
+        first = self._firsts.pop((number, record), None)
+        if first is None:
+            choose, blocks = Rounding(*parts, keep=refined), None
+            if source.intra and decoder.intra is not None:
+                chooser = BlockRounding(
+                    decoder.intra, source.latent[0], source.weight[0], source.offsets
+                )
+                blocks = Remembered(chooser)
+            first = _First(coded(choose, blocks), choose.choices, blocks)
+        if not final and refined and source.previous is None:
+            self._firsts[number, record] = first
+        if not (final and refined):
+            return first.coded
+        if first.blocks is not None:
+            first.blocks.again()
         assert isinstance(lifter, MotionLifting)
-        refinement = self._refinement(decoder, source, once, lifter)
-        again = Rounding(*parts, refinement=refinement, before=first)
-        return min(once, coded(again, blocks), key=lambda tried: tried.cost)
+        refinement = self._refinement(decoder, source, first.coded, lifter)
+        again = Rounding(*parts, refinement=refinement, before=first.choices)
+        tried = first.coded, coded(again, first.blocks)
+        return min(tried, key=lambda found: found.cost)
 
     def _decoded(
         self, decoder: SegmentDecoder, source: _Source, packet: Packet, measured: bool

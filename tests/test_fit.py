@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from innvc import presets
+from innvc import packet_encoder, presets
 from innvc.bitstream import parameters
 from innvc.bitstream.header import HeaderRecord
 from innvc.config import FieldConfig, FitConfig, ModelConfig
@@ -250,6 +250,25 @@ def test_a_fit_that_does_not_pay_is_left_out():
     unfitted = plain.fit(lambda progress: None, lambda: False)
     assert len(seen) == wild.steps and record == unfitted
     assert list(made.packets(record)) == list(plain.packets(unfitted))
+
+
+def test_what_was_coded_to_compare_is_not_coded_again(monkeypatch):
+    """Of parameters that were compared, details are only chosen once more."""
+    calls, code = [], packet_encoder.code_packet
+
+    def counted(*arguments, **more):
+        calls.append(arguments)
+        return code(*arguments, **more)
+
+    monkeypatch.setattr(packet_encoder, "code_packet", counted)
+    refined = msgspec.structs.replace(TABLES, paths=10)
+    made, other = encoder(crop(4), refined, gop=4), encoder(crop(4), refined, gop=4)
+    record = made.fit(lambda progress: None, lambda: False)
+    assert len(calls) == 2  # with the parameters of the start and with the fitted ones
+    packets = list(made.packets(record))
+    assert len(calls) == 3
+    assert list(other.packets(record)) == packets
+    assert len(calls) == 5
 
 
 def test_what_is_fitted_is_what_is_coded():

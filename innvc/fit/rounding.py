@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,19 @@ NEAR = 16
 ROUNDS = 3  # of better symbols: each moves the means of channels that follow, and of neighbours
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen for a packet.
+
+    Attributes:
+        symbols: Of each subband frame [C, H, W], where they are kept.
+        skipped: Positions without symbols [H, W] of each subband frame that has such.
+    """
+
+    symbols: dict[int, np.ndarray] = field(default_factory=dict)
+    skipped: dict[int, np.ndarray] = field(default_factory=dict)
+
+
 class Rounding:
     """Chooses symbols by rate and distortion.
 
@@ -28,6 +43,9 @@ class Rounding:
         offsets: Step offsets [H, W] of the low-pass frame.
         keep: Keeps the symbols, for another one that begins with them.
         refinement: Finds better values for some frames; the others stay as they were `before`.
+
+    Attributes:
+        choices: Of the last pass.
     """
 
     def __init__(
@@ -38,7 +56,7 @@ class Rounding:
         offsets: np.ndarray,
         keep: bool = False,
         refinement: Refinement | None = None,
-        before: Rounding | None = None,
+        before: Choices | None = None,
     ) -> None:
         latent, weight = latent.cpu(), weight.cpu()
         # Steps of the positions, in those of the channels, [G, 1, H, W].
@@ -48,9 +66,7 @@ class Rounding:
         self._weight = weight.to(latent.dtype) * self._step.square()
         self._refinement, self._before = refinement, before
         self._keep = keep or refinement is not None
-        # Of each frame, in the last pass.
-        self._symbols: dict[int, np.ndarray] = {}
-        self._skipped: dict[int, np.ndarray] = {}
+        self.choices = Choices()
         if refinement is not None:
             again = refinement.details
             self._latent = latent.clone()
@@ -81,12 +97,13 @@ class Rounding:
         """Symbols of a subband frame's channels; notes what they cost until `skipped` is asked."""
         before = self._before
         if before is not None and self.known(subband) is not None:
-            return before._symbols[subband][rows]
+            return before.symbols[subband][rows]
         found = self._found(subband, rows, places, scale, mean)
         if self._keep:
-            if subband not in self._symbols:
-                self._symbols[subband] = np.zeros(self._latent.shape[1:], np.int32)
-            self._symbols[subband][rows, places] = found[:, places]
+            kept = self.choices.symbols
+            if subband not in kept:
+                kept[subband] = np.zeros(self._latent.shape[1:], np.int32)
+            kept[subband][rows, places] = found[:, places]
         return found
 
     def _found(
@@ -121,7 +138,7 @@ class Rounding:
         """Skipped positions [H, W] of frames that stay as they were before."""
         if self._before is None or self._refinement is None or subband in self._refinement.details:
             return None
-        return self._before._skipped.get(subband)
+        return self._before.skipped.get(subband)
 
     def skipped(self, subband: int) -> np.ndarray:
         """Positions whose symbols cost more than they are worth; those of zeros alone, too."""
@@ -137,7 +154,7 @@ class Rounding:
             zero = torch.from_numpy((weight * x**2).sum(0)).to(zero).view_as(zero)
             empty = coded >= zero
         mask: np.ndarray = worth_skipping(coded, zero, empty).numpy()
-        self._skipped[subband] = mask
+        self.choices.skipped[subband] = mask
         return mask
 
     def improve(self, subband: int) -> bool:
@@ -145,7 +162,7 @@ class Rounding:
         if self._refinement is None:
             return False
         self._trellis = None  # it is large
-        self._better = self._refinement(subband, self._symbols[subband], *self._parts())
+        self._better = self._refinement(subband, self.choices.symbols[subband], *self._parts())
         self._rounds += 1
         return self._rounds < ROUNDS
 
@@ -154,4 +171,4 @@ class Rounding:
         scale, x = self._seen
         mean = self._latent[self._subband].numpy() - x
         aim = self._aims[self._subband].numpy() - mean
-        return scale.astype(int), aim, mean, ~self._skipped[self._subband]
+        return scale.astype(int), aim, mean, ~self.choices.skipped[self._subband]
