@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from innvc import options, process
+from innvc.errors import UsageError
 from innvc.help import ABLATIONS, DETAILS, FIT, LONG, TARGET, HelpAll
 from innvc.options import (
     Device,
@@ -31,7 +32,12 @@ ablation = functools.partial(typer.Option, rich_help_panel=ABLATIONS)
 
 def encode(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A video, .yuv, .y4m or - (y4m).")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The .innv file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="The .innv file; --dry-run needs none."
+        ),
+    ] = None,
     lambda_: Annotated[
         float | None,
         typer.Option(
@@ -223,6 +229,8 @@ def encode(
     help_all: HelpAll = False,
 ) -> None:
     """Encode a video. Ctrl-C ends the fit early, with a valid file."""
+    if output is None and not dry_run:
+        raise UsageError("Missing option '-o' / '--output'.", "See 'innvc encode --help'.")
     from innvc import api
 
     arguments: dict[str, Any] = dict(
@@ -271,6 +279,7 @@ def encode(
             plan = api.plan(source, progress=display.update, note=display.note, **arguments)
         print(json.dumps(plan.to_json())) if as_json else print_plan(plan)
         return
+    assert output is not None
     with stop, EncodeDisplay(quiet) as display:
         result = api.encode(
             source,

@@ -25,6 +25,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_take(clip, tmp_path):
     assert plan["seconds"] == pytest.approx(sum(plan["phases"].values()))
     assert all(seconds > 0 for seconds in plan["phases"].values())
     assert plan["encode_bytes"] > 1 << 26 < plan["decode_bytes"]
+    command = "encode", clip, "--dry-run"
     report = run(*command, "--target-psnr", "40", "--preset", "instant", check=True).stdout
     for text in (b"32x16 yuv420p, 5 frames", b"of 0 steps", b"up to 5"):
         assert text in report
@@ -32,14 +33,16 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_take(clip, tmp_path):
 
 
 def test_more_steps_take_more_time_and_a_bound_of_it_holds(clip):
-    few, many = (innvc.plan(clip, steps=steps) for steps in (10, 4000))
+    few, many = (innvc.plan(clip, steps=steps) for steps in (10, 40_000))
     assert many.phases["fit"] > 20 * few.phases["fit"]
-    assert innvc.plan(clip, steps=4000, seconds=2.0).phases["fit"] < many.phases["fit"]
+    assert innvc.plan(clip, steps=40_000, seconds=2.0).phases["fit"] < many.phases["fit"]
 
 
 def test_a_dry_run_is_refused_where_the_encode_would_be(clip, tmp_path):
     result = run("encode", clip, "-o", tmp_path / "a.innv", "--dry-run", "--gop", "99")
     assert result.returncode == 2 and b"99" in result.stderr
+    result = run("encode", clip)
+    assert result.returncode == 2 and b"Missing option '-o'" in result.stderr
     with pytest.raises(UsageError, match="preset"):
         innvc.plan(clip, preset="best")
     with pytest.raises(TypeError):

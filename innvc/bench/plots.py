@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from innvc.bench.tables import METRICS, RANGES, Cell, Curves, Mean, front
+
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # fonts that are not there
 
 MOST_CURVES = 8
 # What is drawn first where there are more curves than a reader can tell apart.
