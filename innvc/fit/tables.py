@@ -51,6 +51,17 @@ class TableBatch:
         """Of the latent, in each frame."""
         return self.scaled.shape[2]
 
+    def frame(self, i: int) -> TableBatch:
+        """One frame of them."""
+
+        def context(of: Context) -> Context:
+            return Context(*(part[i : i + 1] for part in (of.value, of.own, of.around)))
+
+        tensors = self.scaled, self.steps, self.statistics, self.scale, self.mean
+        scaled, steps, statistics, scale, mean = (part[i : i + 1] for part in tensors)
+        others = context(self.parent), context(self.sibling)
+        return TableBatch(scaled, steps, statistics, *others, scale, mean)
+
 
 class TableData:
     """Positions of a segment's subband frames, from a few random crops.
@@ -125,13 +136,24 @@ class TableObjective(FitObjective[TableBatch]):
     def forward(
         self, batch: TableBatch, schedule: Schedule, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        prior, every = self.model.prior, slice(0, batch.scaled.shape[1])
-        others = batch.parent.single(), batch.sibling.single()
-        scale, mean = prior.outside(prior.weights(), every, batch.statistics, *others)
-        found = prior.indexes(scale + batch.scale, mean + batch.mean)
-        bits, value = self.choice(batch.scaled, batch.steps, *found, schedule.temperature)
-        error = ((value - batch.scaled) * batch.steps).square().mean((0, 2, 3))
-        return bits.sum(), (error * self.plane_weights).sum()
+        weights = self.model.prior.table_weights()
+        # Frame by frame all stays in the cache.
+        frames = range(len(batch.statistics))
+        found = [self._of(batch.frame(i), weights, schedule.temperature) for i in frames]
+        bits, errors = (torch.stack(part) for part in zip(*found, strict=True))
+        return bits.sum(), (errors.mean(0) * self.plane_weights).sum()
+
+    def _of(
+        self, frame: TableBatch, weights: dict[str, Tensor], temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Bits of a frame, and its mean squared error in each channel [C]."""
+        prior, every = self.model.prior, slice(0, frame.scaled.shape[1])
+        others = frame.parent.single(), frame.sibling.single()
+        scale, mean = prior.outside(weights, every, frame.statistics, *others)
+        tables = prior.indexes(scale + frame.scale, mean + frame.mean)
+        bits, value = self.choice(frame.scaled, frame.steps, *tables, temperature)
+        error = ((value - frame.scaled) * frame.steps).square().mean((0, 2, 3))
+        return bits.sum(), error
 
 
 def fits_tables_alone(config: FitConfig, names: Iterable[str]) -> bool:

@@ -143,11 +143,19 @@ class LatentPrior(nn.Module):
             masks["scale_leave"] = self.unit_group <= self.group_of[:, None]
         return masks
 
-    def weights(self) -> dict[str, Tensor]:
-        """The parameters as integers (float dtype), masked to the group order."""
+    def table_weights(self) -> dict[str, Tensor]:
+        """Of the parameters as integers those that `outside` reads; they have no masks."""
+        return self._integers("base", "temporal", "grid")
+
+    def _integers(self, *prefixes: str) -> dict[str, Tensor]:
         one = float(1 << WEIGHT_BITS)
         # Rounding keeps the evaluation exact whatever steps a file declares.
-        scaled = {name: round_ste(p * one) for name, p in self.named_parameters()}
+        named = self.named_parameters()
+        return {name: round_ste(p * one) for name, p in named if name.startswith(prefixes)}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters as integers (float dtype), masked to the group order."""
+        scaled = self._integers("")
         for name, sees in self.masks().items():
             scaled[name] = scaled[name] * sees.to(self.base.dtype)
         if self.config.hidden:
