@@ -138,22 +138,23 @@ class TableObjective(FitObjective[TableBatch]):
     ) -> tuple[Tensor, Tensor]:
         weights = self.model.prior.table_weights()
         # Frame by frame all stays in the cache.
-        frames = range(len(batch.statistics))
-        found = [self._of(batch.frame(i), weights, schedule.temperature) for i in frames]
-        bits, errors = (torch.stack(part) for part in zip(*found, strict=True))
-        return bits.sum(), (errors.mean(0) * self.plane_weights).sum()
+        bits, error = torch.zeros((2, 1), device=batch.scaled.device)
+        for i in range(len(batch.statistics)):
+            of_frame = self._of(batch.frame(i), weights, schedule.temperature)
+            bits, error = bits + of_frame[0], error + of_frame[1]
+        return bits.sum(), error.sum() / max(1, len(batch.statistics))
 
     def _of(
         self, frame: TableBatch, weights: dict[str, Tensor], temperature: float
     ) -> tuple[Tensor, Tensor]:
-        """Bits of a frame, and its mean squared error in each channel [C]."""
+        """Bits of a frame, and its mean weighted squared error."""
         prior, every = self.model.prior, slice(0, frame.scaled.shape[1])
         others = frame.parent.single(), frame.sibling.single()
         scale, mean = prior.outside(weights, every, frame.statistics, *others)
         tables = prior.indexes(scale + frame.scale, mean + frame.mean)
         bits, value = self.choice(frame.scaled, frame.steps, *tables, temperature)
         error = ((value - frame.scaled) * frame.steps).square().mean((0, 2, 3))
-        return bits.sum(), error
+        return bits.sum(), (error * self.plane_weights).sum()
 
 
 def fits_tables_alone(config: FitConfig, names: Iterable[str]) -> bool:
