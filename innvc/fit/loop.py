@@ -133,11 +133,30 @@ def fit(
     if not quantiser.learned or not config.steps:
         return quantiser
     objective.to(device)
+    crop = max(1, round(config.crop / (model.stride * model.config.packing)))
+    per_position = (model.stride * model.config.packing) ** 2  # plane-0 samples
+
+    def counted(batch: B, schedule: Schedule, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Bits of the latent for each plane-0 sample, and distortion."""
+        quantised = {f"model.{name}": value for name, value in quantiser.quantised().items()}
+        bits, distortion = torch.func.functional_call(
+            objective, quantised, (batch, schedule, noise)
+        )
+        positions = batch.positions * per_position
+        return bits / (objective.counted(batch).sum().clamp(min=1) * positions), distortion
+
+    if config.least_bytes:
+        # Before there is an optimiser, which takes torch seconds to import.
+        with torch.no_grad():
+            batch = data.batch(config.batch_frames, crop, torch.Generator().manual_seed(seed))
+            schedule = Schedule.at(0, config, len(model.config.groups))
+            latent, _ = counted(batch, schedule, torch.Generator(device).manual_seed(seed))
+        if latent.item() * samples < 8 * config.least_bytes:
+            return quantiser
     groups = quantiser.groups(config.rate, config.steps)
     fused = device.type == "cuda"
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98), eps=1e-12, fused=fused)
     speeds = [group["lr"] for group in optimiser.param_groups]
-    crop = max(1, round(config.crop / (model.stride * model.config.packing)))
     distortion_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
     rate_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
     # A search for tables takes time with the elements: about as long as a few steps of the fit.
@@ -163,20 +182,12 @@ def fit(
         began -= state.numbers["elapsed"]
         for descent, norm in zip(descents, state.numbers["norms"], strict=True):
             descent.norm = norm
-    per_position = (model.stride * model.config.packing) ** 2  # plane-0 samples
     while step < config.steps and share < 1 and not stop():
         schedule = Schedule.at(share, config, len(model.config.groups))
         for group, speed in zip(optimiser.param_groups, speeds, strict=True):
             group["lr"] = speed * schedule.rate
         batch = data.batch(config.batch_frames, crop, crops)
-        quantised = {f"model.{name}": value for name, value in quantiser.quantised().items()}
-        bits, distortion = torch.func.functional_call(
-            objective, quantised, (batch, schedule, generator)
-        )
-        positions = batch.positions * per_position
-        latent = bits / (objective.counted(batch).sum().clamp(min=1) * positions)
-        if step == 0 and latent.item() * samples < 8 * config.least_bytes:
-            break
+        latent, distortion = counted(batch, schedule, generator)
         loss = latent + lambda_ * distortion
         # The parameters' rate counts in every step, or has steps of its own (NVRC).
         if config.parameter_every == 1:
