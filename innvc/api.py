@@ -79,6 +79,7 @@ def encode(
     trellis_states: int | None = None,
     paths: int | None = None,
     post_filter: bool = True,
+    filter_steps: int | None = None,
     temporal_filter: bool = True,
     start: int | None = None,
     device: str = "auto",
@@ -122,7 +123,7 @@ def encode(
         mask, modulation, residual, base, coupling, context, grid_context, intra: Parts of the
             method, turned off or replaced for ablations; see `innvc.switches.Switches`.
         directions, motion, prediction, step_offsets, dependent, post_filter: The same.
-        scale_network, temporal_filter, trellis_states, paths, start: The same.
+        scale_network, temporal_filter, trellis_states, paths, filter_steps, start: The same.
         device: "auto", "cpu" or "cuda[:n]".
         threads: Of torch on the CPU.
         workers: Processes that encode segments side by side and share the threads; 1 if absent.
@@ -180,6 +181,7 @@ def encode(
             trellis_states=trellis_states,
             paths=paths,
             post_filter=post_filter,
+            filter_steps=filter_steps,
             temporal_filter=temporal_filter,
             start=start,
         ),

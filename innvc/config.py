@@ -7,7 +7,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-Count = Annotated[int, Meta(ge=0, le=1 << 20)]
+MOST_STEPS = 1 << 20
+Count = Annotated[int, Meta(ge=0, le=MOST_STEPS)]
 Size = Annotated[int, Meta(ge=1, le=1 << 20)]
 
 
@@ -72,6 +73,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     dependent: bool = False  # dependent quantisation of the latent
     temporal_filter: bool = False  # decoded frames are filtered along the motion
     trellis_states: TrellisStates = 8  # of dependent quantisation
+    own_filter: bool = False  # the post-filter's parameters are coded with the segment's
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,3 +96,5 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Tried at a time for each block of details, beside the trellis' own; 0 is none.
     paths: Annotated[int, Meta(ge=0, le=MOST_PATHS)] = 0
     least_bytes: int = 0  # of the segment's latent, told from the first crop, to fit at all
+    filter_steps: Count = 0  # of a fit of the post-filter to decoded frames
+    filter_least_bytes: int = 0  # of the segment's packets, for that fit

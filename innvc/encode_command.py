@@ -212,6 +212,10 @@ def encode(
     no_filter: Annotated[
         bool, ablation("--no-filter", help="No post-filter of decoded frames.")
     ] = False,
+    filter_steps: Annotated[
+        int | None,
+        ablation(metavar="N", help="Steps of the post-filter's fit to the clip; 0 is none."),
+    ] = None,
     no_temporal_filter: Annotated[
         bool, ablation("--no-temporal-filter", help="No filter of decoded frames along the motion.")
     ] = False,
@@ -264,6 +268,7 @@ def encode(
         trellis_states=trellis_states,
         paths=paths,
         post_filter=not no_filter,
+        filter_steps=filter_steps,
         temporal_filter=not no_temporal_filter,
         start=start,
         device=device,

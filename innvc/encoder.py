@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from innvc.fit.low_pass import choose as choose_low_pass
 from innvc.fit.motion_search import GroupSearch, LevelMatcher
 from innvc.fit.objective import FitObjective, Objective
 from innvc.fit.parameters import ParameterQuantiser
+from innvc.fit.post_filter import Windows, fit_filter
 from innvc.fit.tables import TableData, TableObjective, fits_tables_alone
 from innvc.model import lifting
 from innvc.model.model import InnvcModel
@@ -74,7 +76,7 @@ class SegmentEncoder:
         settings: How to fit.
         device: Where to fit.
         known: Decides what would be chosen here; `fit` is for where there is nothing known.
-        report: Is told of "motion" and "code", and how many frames of how many are done.
+        report: Is told of "motion", "filter" and "code", and how much of how much is done.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class SegmentEncoder:
         if self.fixed:
             packets = [self._latent(s, i) for s, i in zip(packets, intra, strict=True)]
         self._kept: tuple[ParameterRecord, list[PacketRecord]] | None = None
+        self._tensors: dict[ParameterRecord, parameters.Coded] = {}
         stride = 1 if self.fixed else self.model.stride
         predicted = [low.prediction is not None for low in low_pass]
         slices = header.model.field.grid_size[0] if header.model.field else 1
@@ -251,11 +254,9 @@ class SegmentEncoder:
 
     def plane_weights(self) -> Tensor:
         """Share in the distortion of each channel the fit compares, sum 1."""
-        weights = self.model.layout.weights
-        planes = [int(p) for p in (self.model.planes if self.fixed else self.model.packed_planes)]
-        counts = {p: planes.count(p) for p in planes}
-        shares = [weights[p] / counts[p] if p < len(weights) else 0.0 for p in planes]
-        return torch.tensor(shares, device=self.device)
+        model = self.model
+        planes = [int(p) for p in (model.planes if self.fixed else model.packed_planes)]
+        return torch.tensor(model.layout.shares(planes), device=self.device)
 
     def fit(
         self,
@@ -264,8 +265,10 @@ class SegmentEncoder:
         checkpoint: Checkpoint | None = None,
     ) -> ParameterRecord:
         """Fits, and returns the coded parameters."""
-        settings = self.settings
-        start = self._record(ParameterQuantiser(self.model, ())) if self.fixed else None
+        settings, began = self.settings, time.monotonic()
+        start: ParameterRecord | None = None
+        if self.fixed:
+            start = self._record(ParameterQuantiser(self.model, ()))
         quantiser = fit(
             self.model,
             *self._problem(),
@@ -279,9 +282,15 @@ class SegmentEncoder:
             checkpoint=checkpoint,
         )
         fitted = self._record(quantiser)
-        if start is None or fitted == start:
+        left = None if settings.seconds is None else settings.seconds + began - time.monotonic()
+        filters = self._windows() is not None and not stop() and (left is None or left > 0)
+        records = [fitted] if start in (None, fitted) else [start, fitted]
+        if len(records) == 1 and not filters:
             return fitted
-        return self._cheaper(start, fitted)
+        best, size, windows = self._cheapest(records, filters)
+        if windows is None or not windows.found or size < settings.fit.filter_least_bytes:
+            return best
+        return self._with_filter(best, windows, stop, left)
 
     def _problem(self) -> tuple[Data[Any], FitObjective[Any]]:
         """What batches are drawn from, and what is minimised."""
@@ -294,22 +303,69 @@ class SegmentEncoder:
         return TableData(self.data, objective, settings.seed), tables
 
     def _record(self, quantiser: ParameterQuantiser) -> ParameterRecord:
-        return parameters.write_record(quantiser.coded(self.model), self.model)
+        coded = quantiser.coded(self.model)
+        record = parameters.write_record(coded, self.model)
+        self._tensors[record] = coded
+        return record
 
-    def _cheaper(self, *records: ParameterRecord) -> ParameterRecord:
-        """The parameters with which bits and distortion cost least; final packets are kept."""
-        costs = []
+    def _windows(self) -> Windows | None:
+        """Where decoded frames are kept for a fit of the post-filter; None where there is none."""
+        if not (self.settings.fit.filter_steps and self.header.model.own_filter):
+            return None
+        size = -(-self.header.height // 2), -(-self.header.width // 2)
+        return Windows(self.segment.frames, size, self.settings.seed)
+
+    def _cheapest(
+        self, records: Sequence[ParameterRecord], filters: bool
+    ) -> tuple[ParameterRecord, int, Windows | None]:
+        """The parameters with which bits and distortion cost least; what can be is kept.
+
+        Args:
+            filters: Whether decoded frames are wanted.
+
+        Returns:
+            These, the bytes of their packets, and the frames.
+        """
+        tried = []
         for record in records:
-            coded = list(self._code(record, final=False))
-            size = sum(map(len, (record.side, record.grid, record.weights)))
-            size += sum(len(packet.data) for packet, _ in coded)
-            costs.append((8 * size + sum(error for _, error in coded), record, coded))
-        _, best, coded = min(costs, key=lambda cost: cost[0])
+            windows = self._windows() if filters else None
+            coded = list(self._code(record, final=False, windows=windows))
+            size = sum(len(packet.data) for packet, _ in coded)
+            cost = 8 * (size + _length(record)) + sum(error for _, error in coded)
+            tried.append((cost, record, size, windows, coded))
+        _, best, size, found, coded = min(tried, key=lambda of: of[0])
         if self._coder.refines:
             self._coder.keep(best)
         else:
             self._kept = best, [packet for packet, _ in coded]
-        return best
+        return best, size, found
+
+    def _with_filter(
+        self,
+        record: ParameterRecord,
+        windows: Windows,
+        stop: Callable[[], bool],
+        seconds: float | None,
+    ) -> ParameterRecord:
+        """The parameters with a post-filter that is fitted to decoded frames, if that pays."""
+        settings, header, model = self.settings, self.header, self.model
+        tensors, worth = fit_filter(
+            model,
+            windows,
+            settings.lambda_,
+            settings.fit.filter_steps,
+            depth=pixel_format(header.pix_fmt).depth,
+            seed=settings.seed,
+            seconds=seconds,
+            samples=header.width * header.height * self.segment.frames,
+            report=lambda at: self._report("filter", at.step, settings.fit.filter_steps),
+            stop=stop,
+        )
+        fitted = parameters.write_record({**self._tensors[record], **tensors}, model)
+        if worth <= 8 * (_length(fitted) - _length(record)):
+            return record
+        self._coder.keep(record, fitted)
+        return fitted
 
     def packets(self, record: ParameterRecord) -> Iterator[PacketRecord]:
         """Codes the packets with the decoded parameters, as the decoder will read them."""
@@ -320,7 +376,15 @@ class SegmentEncoder:
             yield packet
 
     def _code(
-        self, record: ParameterRecord, final: bool = True
+        self, record: ParameterRecord, final: bool = True, windows: Windows | None = None
     ) -> Iterator[tuple[PacketRecord, float]]:
         total = self.segment.frames
-        return self._coder.code(record, lambda done: self._report("code", done, total), final)
+
+        def report(done: int) -> None:
+            self._report("code", done, total)
+
+        return self._coder.code(record, report, final, windows)
+
+
+def _length(record: ParameterRecord) -> int:
+    return sum(map(len, (record.side, record.grid, record.weights)))

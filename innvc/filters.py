@@ -67,7 +67,9 @@ class Filters:
         self._regions = -(-header.height // (2 * REGION)), -(-header.width // (2 * REGION))
         self._step = 2.0 ** (header.step_base / STEP_UNIT)
         if header.model.post_filter:
-            network = PostFilter(starting_points.post_filter(header.model.start))
+            network = model.filter
+            if network is None:
+                network = PostFilter(starting_points.post_filter(header.model.start))
             network = network.requires_grad_(False).to(device, dtype)
             family = pixel_format(header.pix_fmt).family
             self.alone = FrameFilter(network, family, self.planes, self._step)

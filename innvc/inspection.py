@@ -87,6 +87,7 @@ def describe(path: str | os.PathLike[str], limits: Limits | None = None) -> dict
             "dependent_quantisation": model.dependent,
             "trellis_states": model.trellis_states,
             "post_filter": model.post_filter,
+            "own_filter": model.own_filter,
             "temporal_filter": model.temporal_filter,
             "gop": model.gop,
             "keyint": header.keyint,

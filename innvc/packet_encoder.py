@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from innvc.fit.block_rounding import BlockRounding, Remembered
 from innvc.fit.grouping import Group
 from innvc.fit.importance import offsets_for
 from innvc.fit.low_pass import LowPass
+from innvc.fit.post_filter import Windows
 from innvc.fit.refinement import Refinement
 from innvc.fit.rounding import Choices, Rounding
 from innvc.model.contexts import Context
@@ -108,11 +109,13 @@ class _First:
         coded: The packet.
         choices: Of its symbols.
         blocks: Of those of its low-pass frame, where it has blocks.
+        filtered: Whether the picture is filtered as it will be.
     """
 
     coded: _Coded
     choices: Choices
     blocks: Remembered | None
+    filtered: bool = True
 
 
 class PacketEncoder:
@@ -155,6 +158,7 @@ class PacketEncoder:
         record: ParameterRecord,
         report: Callable[[int], None] = lambda done: None,
         final: bool = True,
+        windows: Windows | None = None,
     ) -> Iterator[tuple[PacketRecord, float]]:
         """The packets, and what the error of each one is worth in bits.
 
@@ -163,6 +167,7 @@ class PacketEncoder:
             report: Is told how many frames are done.
             final: Details are chosen once more, where they are at all. A call that is not final
                 keeps what one with the same parameters begins with.
+            windows: Takes regions of the decoded frames.
         """
         decoder = SegmentDecoder(self.header, self.segment, record, self.device)
         low, references = None, None
@@ -183,8 +188,11 @@ class PacketEncoder:
                 prediction=prediction,
                 previous=None if number in self.segment.keys else low,
             )
-            coded = self._coded(decoder, source, start, report, record, final)
+            keep = not final and source.previous is None and (self.refines or windows is not None)
+            coded = self._coded(decoder, source, start, report, record, final, keep)
             packet, low = coded.packet, coded.packet.low
+            if windows is not None and coded.picture is not None:
+                windows.add(start, coded.picture.frames, frames, coded.gains.alone)
             references = coded.filtered.references if coded.filtered is not None else None
             yield (
                 PacketRecord(
@@ -203,9 +211,16 @@ class PacketEncoder:
                 coded.error,
             )
 
-    def keep(self, record: ParameterRecord) -> None:
-        """Forgets what was kept for other parameters than these."""
-        self._firsts = {key: first for key, first in self._firsts.items() if key[1] == record}
+    def keep(self, record: ParameterRecord, other: ParameterRecord | None = None) -> None:
+        """Forgets what was kept for other parameters than these.
+
+        Args:
+            other: That take their place, and differ in the post-filter alone.
+        """
+        kept = {n: first for (n, r), first in self._firsts.items() if r == record}
+        if other is not None:
+            kept = {n: replace(first, filtered=False) for n, first in kept.items()}
+        self._firsts = {(n, other or record): first for n, first in kept.items()}
 
     def _coded(
         self,
@@ -215,8 +230,13 @@ class PacketEncoder:
         report: Callable[[int], None],
         record: ParameterRecord,
         final: bool,
+        keep: bool,
     ) -> _Coded:
-        """The packet that costs least of those that are tried."""
+        """The packet that costs least of those that are tried.
+
+        Args:
+            keep: For a later call with the same parameters.
+        """
         number, group = source.number, len(source.frames)
         lifter, symbols = decoder.lifting(source.motion), decoder.prior.symbols
         refined = self.refines and group > 1 and symbols.planes is not None
@@ -249,7 +269,10 @@ class PacketEncoder:
                 )
                 blocks = Remembered(chooser)
             first = _First(coded(choose, blocks), choose.choices, blocks)
-        if not final and refined and source.previous is None:
+        if not first.filtered:
+            again = self._decoded(decoder, source, first.coded.packet, refined)
+            first = _First(again, first.choices, first.blocks)
+        if keep:
             self._firsts[number, record] = first
         if not (final and refined):
             return first.coded
@@ -257,8 +280,8 @@ class PacketEncoder:
             first.blocks.again()
         assert isinstance(lifter, MotionLifting)
         refinement = self._refinement(decoder, source, first.coded, lifter)
-        again = Rounding(*parts, refinement=refinement, before=first.choices)
-        tried = first.coded, coded(again, first.blocks)
+        better = Rounding(*parts, refinement=refinement, before=first.choices)
+        tried = first.coded, coded(better, first.blocks)
         return min(tried, key=lambda found: found.cost)
 
     def _decoded(

@@ -25,7 +25,7 @@ SAMPLES = 1 << 20  # of plane 0 in the frames that are timed, about
 FRAMES = 2, 8  # of them, at least and at most
 STEPS = 6  # of their fit
 FRAME_BYTES = 30  # that a sample of a frame in a segment takes in encoding
-PHASES = "motion", "fit", "code", "measure"
+PHASES = "motion", "fit", "filter", "code", "measure"
 CANDIDATES = "instant", "fast", "medium"  # presets of one transform, each slower than the last
 REFINED = 5  # times as long as else details with paths to try take to code, about
 LARGE, SMALL = 1 << 31, 1 << 25  # samples of plane 0: of the first above, of the last up to
@@ -123,7 +123,13 @@ class Timing:
         job, timed, watch = make(self.clip), make(self.sample), _Stopwatch()
         header, info = job.header, self.clip.info
         steps = min(job.settings.fit.steps, STEPS)
-        fit = msgspec.structs.replace(timed.settings.fit, steps=steps, least_bytes=0)
+        fit = msgspec.structs.replace(
+            timed.settings.fit,
+            steps=steps,
+            least_bytes=0,
+            filter_steps=min(timed.settings.fit.filter_steps, STEPS),
+            filter_least_bytes=0,
+        )
         timed.settings = replace(timed.settings, fit=fit, seconds=None)
 
         def told(state: EncodeProgress) -> None:
@@ -180,6 +186,8 @@ class Timing:
         if job.settings.seconds is not None:
             fit = min(fit, job.settings.seconds)
         phases["fit"] = max(0, before) * ratio + fit * self._fits(watch, job)
+        each = watch.seconds["filter"] / STEPS * job.settings.fit.filter_steps
+        phases["filter"] = each * len(self.clip.lengths)
         return phases
 
     def _fits(self, watch: _Stopwatch, job: EncodeJob) -> int:

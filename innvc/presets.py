@@ -20,6 +20,9 @@ from innvc.switches import AS_PRESET, Switches
 # the adaptive tables of smaller ones learn as much (docs/results.md).
 TABLES_PAY = 400_000
 
+# Bytes of a segment's packets from which a fit of the post-filter is tried.
+FILTER_PAYS = 60_000
+
 PATHS = 100  # in each of several rounds; more save little more (docs/results.md)
 
 Preset = Callable[["Clip"], tuple[ModelConfig, FitConfig]]
@@ -68,6 +71,9 @@ def _switched(
 ) -> tuple[ModelConfig, FitConfig]:
     if switches.paths is not None:
         fit = changed(fit, paths=switches.paths)
+    if switches.filter_steps is not None:
+        fit = changed(fit, filter_steps=switches.filter_steps, filter_least_bytes=0)
+        config = changed(config, own_filter=switches.filter_steps > 0)
     if not switches.mask:
         fit = changed(fit, mask=(0.0, 0.0))
     if not switches.modulation:
@@ -100,7 +106,7 @@ def _switched(
     if not (switches.directions and any(config.prior.intra)):
         config = changed(config, prior=changed(config.prior, directions=False))
     if not config.start or not switches.post_filter:
-        config = changed(config, post_filter=False)
+        config = changed(config, post_filter=False, own_filter=False)
     if not (config.motion and switches.temporal_filter):
         config = changed(config, temporal_filter=False)
     if not switches.dependent:
@@ -173,8 +179,13 @@ def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """As fast, for longer; details are chosen once more by what rounded samples err."""
-    return _transform(clip), _of_tables(60, PATHS)
+    """As fast, for longer; details are chosen once more by what rounded samples err.
+
+    The post-filter is fitted, too.
+    """
+    fit = _of_tables(60, PATHS)
+    fit = changed(fit, filter_steps=400, filter_least_bytes=FILTER_PAYS)
+    return changed(_transform(clip), own_filter=True), fit
 
 
 def _of_tables(steps: int, paths: int = 0) -> FitConfig:

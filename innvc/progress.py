@@ -14,9 +14,9 @@ class EncodeProgress:
     """Where an encode is.
 
     Attributes:
-        phase: "motion" (how frames are grouped and predicted), "fit" and "code" of one segment;
-            "measure" (quality and checksums of the samples) of all.
-        done, total: Frames, in the fit steps.
+        phase: "motion" (how frames are grouped and predicted), "fit", "filter" (the post-filter's
+            fit) and "code" of one segment; "measure" (quality and checksums of the samples) of all.
+        done, total: Frames, in a fit steps.
         segment, segments: Which segment of how many.
         fit: State of the fit after a step.
         workers: Segments that are encoded side by side.

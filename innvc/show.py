@@ -92,7 +92,8 @@ class EncodeDisplay(_Display):
     def update(self, state: EncodeProgress) -> None:
         segment = "" if state.segments == 1 else f" {state.segment + 1}/{state.segments}"
         if state.fit is None:
-            text, share = f"{state.done}/{state.total} frames", state.done / state.total
+            unit = "steps" if state.phase == "filter" else "frames"
+            text, share = f"{state.done}/{state.total} {unit}", state.done / state.total
             self._show(f"encode{segment} {state.phase}", share, text, last=False)
         else:
             self._show(

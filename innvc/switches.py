@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from innvc.config import MOST_PATHS, TRELLIS_STATES
+from innvc.config import MOST_PATHS, MOST_STEPS, TRELLIS_STATES
 from innvc.errors import UsageError
 from innvc.model import starting_points
 
@@ -34,6 +34,7 @@ class Switches:
         paths: Tried for each block of details, beside the trellis' own, for what rounded samples
             err; 0 is none, None is the preset's.
         post_filter: False leaves decoded frames as the lifting gives them.
+        filter_steps: Of the fit of the post-filter to the segment; 0 is none, None is the preset's.
         temporal_filter: False does not filter decoded frames along the motion.
         start: Id of the starting point, 0 for the analytic one; None is the preset's. A model that
             the preset's does not fit begins at 0.
@@ -57,6 +58,7 @@ class Switches:
     trellis_states: int | None = None
     paths: int | None = None
     post_filter: bool = True
+    filter_steps: int | None = None
     temporal_filter: bool = True
     start: int | None = None
 
@@ -92,6 +94,16 @@ class Switches:
         if self.paths is not None and not 0 <= self.paths <= MOST_PATHS:
             raise UsageError(
                 f"Cannot try {self.paths} paths.", f"Give a number from 0 to {MOST_PATHS}."
+            )
+        if self.filter_steps is not None and not 0 <= self.filter_steps <= MOST_STEPS:
+            raise UsageError(
+                f"Cannot fit a filter for {self.filter_steps} steps.",
+                f"Give a number from 0 to {MOST_STEPS}.",
+            )
+        if self.filter_steps and not self.post_filter:
+            raise UsageError(
+                "--filter-steps fits the filter that --no-filter leaves out.",
+                "Give one of the two.",
             )
         known = [0, *starting_points.STARTING_POINTS]
         if self.start is not None and self.start not in known:

@@ -173,6 +173,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError("motion needs packing 2 and at least 4 stages")
     if model.post_filter and (model.packing != 2 or not model.start):
         raise ValueError("a post-filter needs packing 2 and a starting point")
+    if model.own_filter and not model.post_filter:
+        raise ValueError("a post-filter of the segment's own needs a post-filter")
     if model.prediction and (not model.motion or model.field is not None):
         raise ValueError("prediction needs motion, and no field")
     if model.step_offsets and model.field_role == "picture":

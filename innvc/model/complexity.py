@@ -15,7 +15,7 @@ from innvc.config import FieldConfig, ModelConfig, PriorConfig
 from innvc.model import starting_points
 from innvc.model.grid_prior import WEIGHTS as CONTEXT_WEIGHTS
 from innvc.model.model import SampleLayout
-from innvc.model.parameter_layout import block_counts, long_axes
+from innvc.model.parameter_layout import block_counts, long_axes, matrix_of
 from innvc.model.prior import LEVELS
 from innvc.model.start import packed_geometry
 
@@ -185,11 +185,16 @@ def _intra(config: ModelConfig, positions: int) -> Counts:
 
 
 def _post_filter(config: ModelConfig, layout: SampleLayout, positions: int) -> Counts:
-    """Its parameters are the starting point's, not the file's."""
+    """Its parameters may be the starting point's, not the file's."""
     if config.post_filter:
         tensors = starting_points.post_filter(config.start)
         products = sum(tensors[name].size for name in ("enter", "middle", "leave"))
         times = 3 if layout.family == "rgb" else 1
+        if config.own_filter:
+            yield "post_filter", sum(tensor.size for tensor in tensors.values()), 0
+            for name, tensor in tensors.items():
+                matrix = matrix_of(f"filter.{name}", tensor.shape)
+                yield _side(matrix.rows, matrix.columns)
         yield "post_filter", 0, times * products * positions << 2 * (config.stages - 1)
 
 

@@ -18,6 +18,7 @@ from innvc.model.contexts import RESIDUAL_LIMIT
 from innvc.model.field import ConditioningField, Window
 from innvc.model.initial import initialise
 from innvc.model.intra import BlockLayout, IntraPrior
+from innvc.model.post_filter import PostFilter
 from innvc.model.prior import LEVELS, LatentPrior
 from innvc.model.start import Frequencies
 
@@ -39,6 +40,11 @@ class SampleLayout:
         if self.family == "gray":
             return (1.0,)
         return (0.75, 0.125, 0.125) if self.family == "yuv" else (1 / 3, 1 / 3, 1 / 3)
+
+    def shares(self, planes: Sequence[int]) -> list[float]:
+        """Share in the distortion of each channel of these planes, sum 1."""
+        weights = [self.weights[p] if p < len(self.weights) else 0.0 for p in planes]
+        return [w / planes.count(p) for w, p in zip(weights, planes, strict=True)]
 
     def density(self, plane: int) -> float:
         """Samples of a plane for each sample of plane 0."""
@@ -113,6 +119,7 @@ class InnvcModel(nn.Module):
         super().__init__()
         self.config = config
         self.layout = layout
+        self.step_base = step_base
         geometry = start.packed_geometry(
             layout.family, layout.shift_x, layout.shift_y, config.packing
         )
@@ -155,6 +162,9 @@ class InnvcModel(nn.Module):
             self.intra = IntraPrior(blocks, half, config.prior.intra, step_base)
         self.step = nn.Parameter(torch.zeros(len(planes)))  # log2, relative to the base
         self.step_level = nn.Parameter(torch.zeros(LEVELS))
+        self.filter = None  # where its parameters are coded; else it is the starting point's
+        if config.own_filter:
+            self.filter = PostFilter(starting_points.post_filter(config.start))
         self.packed_planes = geometry.planes  # of each packed channel, 3 for zeros
         self.planes = planes  # of each latent channel (base dct, or before any mixing)
         self.register_buffer("step_offset", self.step_offsets(step_base), persistent=False)

@@ -50,7 +50,8 @@ def matrix_of(name: str, shape: tuple[int, ...], mask: np.ndarray | None = None)
     """Rows and columns of a parameter.
 
     Rows are output channels and columns all other axes; for the prior's tables columns are the
-    latent channels. A skew-symmetric matrix has its elements above the diagonal.
+    latent channels. The middle layers of the post-filter are one below the other. A skew-symmetric
+    matrix has its elements above the diagonal.
 
     Args:
         mask: Flat, of the elements that are coded; None is all.
@@ -60,7 +61,8 @@ def matrix_of(name: str, shape: tuple[int, ...], mask: np.ndarray | None = None)
         return Matrix(channels, channels, *np.triu_indices(channels, 1))
     size = prod(shape)
     tables = name.startswith("prior.") and not name.startswith("prior.hidden")
-    columns = size if len(shape) < 2 else shape[-1] if tables else prod(shape[1:])
+    layers = name == "filter.middle"
+    columns = size if len(shape) < 2 else shape[-1] if tables else prod(shape[1 + layers :])
     rows = size // columns if columns else 0
     row_of, column_of = np.divmod(np.arange(size), max(1, columns))
     if mask is not None:

@@ -59,6 +59,8 @@ def jobs():
     for name, options in PARTS.items():
         groups = {} if "model" in options else {"gop": 2, "keyint": 4}
         yield name, {"width": 32, "height": 32, "count": 5}, {**groups, **options}
+    options = {"gop": 4, "keyint": 4, "filter_steps": 200}
+    yield "own-filter", {"width": 128, "height": 64, "count": 8}, options
     for lambda_ in (0.001, 0.05, 20, 500):
         yield f"lambda{lambda_}", {"width": 32, "height": 32, "count": 3}, {"lambda_": lambda_}
     yield "streams", {"kind": "mkv", "frames": 4}, {}  # with audio and subtitles

@@ -1,0 +1,224 @@
+"""The fit of the post-filter to a segment's decoded frames.
+
+What a trained network knows of errors is what they have in common in many clips. Those of one clip
+have more: the same edges, textures and noise in frame after frame. So the network's parameters are
+fitted to frames that were decoded, by what is left of the errors and by what the parameters cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from innvc.bitstream.parameters import Coded
+from innvc.config import FitConfig
+from innvc.fit.loop import Progress, fit
+from innvc.fit.objective import FitObjective
+from innvc.fit.schedule import Schedule
+from innvc.model.model import STEP_UNIT, InnvcModel
+from innvc.model.planes import planes_of
+from innvc.model.post_filter import GAIN_UNIT, HALO, REGION, FrameFilter
+
+MOST_WINDOWS = 512
+NAMES = "filter."  # prefix of the parameters
+BATCH = 4  # windows
+RATE = 0.25  # of the fit
+
+
+@dataclass(frozen=True)
+class Window:
+    """A region of a decoded frame before the filters.
+
+    Attributes:
+        frame: Packed samples [C, h, w], with those of `HALO` rows and columns around it.
+        inner: Rows and columns of the region in these.
+        original: What was coded [C, *inner].
+        gains: Of the corrections [planes, K].
+    """
+
+    frame: Tensor
+    inner: tuple[slice, slice]
+    original: Tensor
+    gains: Tensor
+
+
+class Windows:
+    """Regions of a segment's decoded frames, or some of them by chance.
+
+    Args:
+        frames: Of the segment.
+        size: Packed rows and columns that count; the others are padding.
+        seed: Of the choice.
+    """
+
+    def __init__(self, frames: int, size: tuple[int, int], seed: int) -> None:
+        self._size = size
+        regions = [-(-n // REGION) for n in size]
+        self._all = frames * regions[0] * regions[1]
+        chosen = np.random.default_rng(seed).permutation(self._all)[:MOST_WINDOWS]
+        self._places = [np.unravel_index(n, (frames, *regions)) for n in np.sort(chosen)]
+        self.found: list[Window] = []
+
+    @property
+    def share(self) -> float:
+        """Of all regions, those that were chosen."""
+        return len(self._places) / self._all
+
+    @property
+    def filtered(self) -> float:
+        """Of the chosen ones, those that are filtered at all."""
+        return len(self.found) / len(self._places)
+
+    def add(self, first: int, frames: Tensor, originals: Tensor, gains: np.ndarray | None) -> None:
+        """Takes its regions of some frames [G, C, h, w], the first of which is frame `first`.
+
+        Args:
+            gains: Of the frames [G, planes, *regions, K]; None is none at all.
+        """
+        if gains is None:
+            return
+        for frame, row, column in self._places:
+            n = frame - first
+            if not 0 <= n < len(frames) or not gains[n, :, row, column].any():
+                continue
+            around, inner = [], []
+            for place, count, whole in zip(
+                (row, column), self._size, frames.shape[2:], strict=True
+            ):
+                start, stop = place * REGION, min(count, (place + 1) * REGION)
+                before = min(start, HALO)
+                around.append(slice(start - before, min(whole, stop + HALO)))
+                inner.append(slice(before, before + stop - start))
+            of_region = torch.from_numpy(gains[n, :, row, column] / GAIN_UNIT).to(frames)
+            rows, columns = inner
+            window = frames[n][:, around[0], around[1]].clone()
+            original = originals[n][:, around[0], around[1]][:, rows, columns].clone()
+            self.found.append(Window(window, (rows, columns), original, of_region))
+
+    def batch(self, batch_frames: int, crop: int, generator: torch.Generator) -> FilterBatch:
+        """Some of them; see `loop.Data`."""
+        chosen = torch.randint(len(self.found), (batch_frames,), generator=generator)
+        return FilterBatch([self.found[n] for n in chosen.tolist()])
+
+
+@dataclass(frozen=True)
+class FilterBatch:
+    """Windows of a step of the fit."""
+
+    windows: Sequence[Window]
+    positions: int = 1
+
+
+class FilterObjective(FitObjective[FilterBatch]):
+    """Squared errors behind the filter.
+
+    Args:
+        model: With the post-filter's parameters.
+        frame_filter: With the same.
+        plane_weights: Of the packed channels.
+        unit: Of whole samples, in 8-bit code values.
+    """
+
+    def __init__(
+        self, model: nn.Module, frame_filter: FrameFilter, plane_weights: Tensor, unit: float
+    ) -> None:
+        super().__init__(plane_weights)
+        self.model = model
+        self._filter = frame_filter
+        self._unit = unit
+
+    def counted(self, batch: FilterBatch) -> Tensor:
+        return torch.ones(1)
+
+    def forward(
+        self, batch: FilterBatch, schedule: Schedule, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        total, count = self.plane_weights.new_zeros(()), 0
+        for window in batch.windows:
+            error = self._error(window).square()
+            total = total + (error.sum((1, 2)) * self.plane_weights).sum()
+            count += error[0].numel()
+        return total.new_zeros(1), total / count
+
+    def _error(self, window: Window) -> Tensor:
+        rows, columns = window.inner
+        error = window.frame[:, rows, columns] - window.original
+        planes = zip(
+            self._filter.planes, window.gains, self._filter.corrections(window.frame), strict=True
+        )
+        for channels, gains, corrections in planes:
+            inner = corrections[..., rows, columns]
+            error[channels] += (gains[:, None, None, None] * inner).sum(0)
+        return error
+
+    @torch.no_grad()
+    def rounded_errors(self, windows: Sequence[Window]) -> Tensor:
+        """Squared errors of rounded samples, sums [C]."""
+        errors = ((self._error(window) / self._unit).round() * self._unit for window in windows)
+        return sum((error.double().square().sum((1, 2)) for error in errors), torch.zeros(()))
+
+
+def fit_filter(
+    model: InnvcModel,
+    windows: Windows,
+    lambda_: float,
+    steps: int,
+    *,
+    depth: int,
+    seed: int,
+    seconds: float | None,
+    samples: int,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> tuple[Coded, float]:
+    """Fits a model's own post-filter, which then has the values that are coded.
+
+    Args:
+        windows: At least one of them found.
+        lambda_, steps: Of the fit.
+        depth: Bits of a sample.
+        seed, seconds, samples, report, stop: As of `loop.fit`.
+
+    Returns:
+        Its coded parameters, and the bits that the errors are worth by which frames are better.
+    """
+    assert model.filter is not None
+    device = windows.found[0].frame.device
+    shares = torch.tensor(model.layout.shares(model.packed_planes), device=device)
+    step = 2.0 ** (model.step_base / STEP_UNIT)
+    planes = planes_of(model.packed_planes)
+    frame_filter = FrameFilter(model.filter, model.layout.family, planes, step)
+    objective = FilterObjective(model, frame_filter, shares, 255 / ((1 << depth) - 1))
+    before = objective.rounded_errors(windows.found)
+    config = FitConfig(
+        steps=steps,
+        learn=(NAMES,),
+        batch_frames=BATCH,
+        rate=RATE,
+        straight_through=1.0,
+        learn_steps=True,
+    )
+    quantiser = fit(
+        model,
+        windows,
+        objective,
+        lambda_ * windows.filtered,
+        config,
+        seed=seed,
+        seconds=seconds,
+        samples=samples,
+        report=report,
+        stop=stop,
+    )
+    with torch.no_grad():
+        for name, value in quantiser.quantised().items():
+            quantiser.learned[name].copy_(value)
+    less = before - objective.rounded_errors(windows.found)
+    # A packed position has four samples of the first plane.
+    worth = 4 * lambda_ * float((shares.double() * less).sum()) / windows.share
+    coded = quantiser.coded(model)
+    return {name: coded[name] for name in quantiser.learned}, worth
