@@ -22,6 +22,7 @@ from innvc.model import post_filter, starting_points
 from innvc.model.post_filter import PostFilter
 from innvc.video.packing import unpack
 
+LAMBDA = 0.1
 FORMATS = ("yuv420p", "gray", "yuv422p", "yuv444p10le", "gbrp")
 
 
@@ -67,6 +68,7 @@ def filtered(tensors, packed, family, gains, s):
     n = 4 if family == "rgb" else (len(packed) - 4) // 2
     parts = [packed[:4], *(packed[4 + n * p : 4 + n * p + n] for p in range(planes - 1))]
     result, zero = [], np.zeros((2, *packed.shape[1:]))
+    last = gains.shape[2] - 1
     for p, part in enumerate(parts):
         if family == "rgb":
             x, own = np.concatenate([part, zero]), slice(0, 4)
@@ -77,7 +79,7 @@ def filtered(tensors, packed, family, gains, s):
         found = corrections(tensors, x / s)
         here = np.array(
             [
-                [gains[p, 0, min(x // 64, 1)] for x in range(part.shape[2])]
+                [gains[p, 0, min(x // 64, last)] for x in range(part.shape[2])]
                 for y in range(part.shape[1])
             ]
         )
@@ -135,8 +137,57 @@ def test_strips_make_no_difference(rows, monkeypatch):
 
 
 def test_a_second_filter_gives_the_same_frames(clip):
-    tensors = shipped()
-    with Reader(clip[1]) as reader:
+    compare_with_second_filter(clip[1], (1, 2), shipped())
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A clip, its file with a post-filter fitted to it, and one without the fit."""
+    folder = tmp_path_factory.mktemp("own")
+    source = make_clip(folder / "in.mkv", width=128, height=128, count=8)
+    for steps in (100, 0):
+        options = {
+            "lambda_": LAMBDA,
+            "gop": 8,
+            "filter_steps": steps,
+            "temporal_filter": False,
+            **QUICK,
+        }
+        innvc.encode(source, folder / f"{steps}.innv", **options)
+    return source, folder / "100.innv", folder / "0.innv"
+
+
+def test_a_second_filter_with_parameters_of_the_file(own):
+    with Reader(own[1]) as reader:
+        parts = reader.header, reader.segment(0), reader.parameters(0)
+    network = SegmentDecoder(*parts, torch.device("cpu")).model.filter
+    tensors = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    assert any(not np.array_equal(value, tensors[name]) for name, value in shipped().items())
+    compare_with_second_filter(own[1], (1, 1), tensors)
+
+
+def test_a_fitted_filter_costs_less(own):
+    source, *files = own
+    original, costs = read_frames(source), []
+    for file in files:
+        with innvc.open(file, exact=True) as video:
+            found = list(video)
+        errors = [10 ** (-psnr(original, found, plane, 255) / 10) * 255**2 for plane in range(3)]
+        error = np.dot(errors, (0.75, 0.125, 0.125))
+        costs.append(8 * file.stat().st_size + LAMBDA * 128 * 128 * len(original) * error)
+    assert costs[0] < costs[1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--filter-steps", "-1"], ["--filter-steps", "9", "--no-filter"]]
+)
+def test_steps_that_cannot_be(own, tmp_path, call, arguments):
+    code, _, err = call("encode", own[0], "-o", tmp_path / "a.innv", *arguments)
+    assert code == 2 and "filter" in err and not (tmp_path / "a.innv").exists()
+
+
+def compare_with_second_filter(file, regions, tensors):
+    with Reader(file) as reader:
         header, segment = reader.header, reader.segment(0)
         record, packet = reader.parameters(0), reader.packet(0, 0)
     decoder = SegmentDecoder(header, segment, record, torch.device("cpu"), exact=True)
@@ -145,9 +196,10 @@ def test_a_second_filter_gives_the_same_frames(clip):
     packed = decoder.synthesis(0, values, motion, packet.intra).frames.numpy()
     family = decoder.format.family
     planes = 1 if family == "gray" else 3
-    found = read_gains(packet.gains, 3, planes, 1, 2, len(tensors["leave"]) // 6)
+    count = len(tensors["leave"]) // 6
+    found = read_gains(packet.gains, packet.subbands, planes, *regions, count)
     assert all(g[0].any() for g in found)
-    with innvc.open(clip[1], exact=True) as frames:
+    with innvc.open(file, exact=True) as frames:
         for x, g, frame in zip(packed, found, frames, strict=True):
             y = filtered(tensors, x, family, g, 2 ** (header.step_base / 16))
             assert abs(y - x).max() > 0.5

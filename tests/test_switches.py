@@ -46,6 +46,7 @@ def street(tmp_path_factory):
         (["--no-directions"], {"intra_prior": True, "directions": False}),
         (["--no-filter"], {"start": 6, "post_filter": False, "temporal_filter": True}),
         (["--no-temporal-filter"], {"post_filter": True, "temporal_filter": False}),
+        (["--filter-steps", "2"], {"post_filter": True, "own_filter": True}),
         (["--no-dependent"], {"start": 6, "dependent_quantisation": False}),
         (["--trellis-states", "32"], {"dependent_quantisation": True, "trellis_states": 32}),
     ],

@@ -119,6 +119,7 @@ def test_vectors_cover_what_they_should():
         "dependent",
         "post_filter",
         "temporal_filter",
+        "own_filter",
     )
     for switch in switches:
         assert {getattr(model, switch) for model in models} == {True, False}
