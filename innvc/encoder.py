@@ -287,10 +287,18 @@ class SegmentEncoder:
         records = [fitted] if start in (None, fitted) else [start, fitted]
         if len(records) == 1 and not filters:
             return fitted
+        if len(records) == 1 and self._is_small(fitted):
+            return fitted
         best, size, windows = self._cheapest(records, filters)
         if windows is None or not windows.found or size < settings.fit.filter_least_bytes:
             return best
         return self._with_filter(best, windows, stop, left)
+
+    def _is_small(self, record: ParameterRecord) -> bool:
+        """Whether the segment is too small for a fit of the post-filter, by its first packet."""
+        packet, _ = next(self._code(record, final=False, windows=self._windows()))
+        bytes_ = len(packet.data) * self.segment.frames / self.segment.sizes[0]
+        return bytes_ < self.settings.fit.filter_least_bytes
 
     def _problem(self) -> tuple[Data[Any], FitObjective[Any]]:
         """What batches are drawn from, and what is minimised."""
