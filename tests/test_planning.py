@@ -23,6 +23,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_take(clip, tmp_path):
     assert (plan["width"], plan["height"], plan["frames"], plan["steps"]) == (32, 16, 5, 40)
     assert plan["preset"] == "fast" and plan["passes"] == 1 and plan["timed_frames"] == 2
     assert plan["seconds"] == pytest.approx(sum(plan["phases"].values()))
+    assert plan["phases"].pop("filter") == 0  # only `medium` fits one
     assert all(seconds > 0 for seconds in plan["phases"].values())
     assert plan["encode_bytes"] > 1 << 26 < plan["decode_bytes"]
     command = "encode", clip, "--dry-run"
@@ -36,6 +37,16 @@ def test_more_steps_take_more_time_and_a_bound_of_it_holds(clip):
     few, many = (innvc.plan(clip, steps=steps) for steps in (10, 40_000))
     assert many.phases["fit"] > 20 * few.phases["fit"]
     assert innvc.plan(clip, steps=40_000, seconds=2.0).phases["fit"] < many.phases["fit"]
+
+
+def test_a_filter_that_is_fitted_takes_time_for_each_segment(tmp_path):
+    source = make_clip(tmp_path / "a.mkv", width=128, height=128, count=8)
+    options = {"preset": "instant", "lambda_": 0.1}
+    few, many, parts = (
+        innvc.plan(source, filter_steps=steps, segment=segment, **options).phases["filter"]
+        for steps, segment in ((40, 8), (4000, 8), (4000, 4))
+    )
+    assert 0 < 20 * few < many < 1.5 * parts
 
 
 def test_a_dry_run_is_refused_where_the_encode_would_be(clip, tmp_path):
