@@ -186,8 +186,8 @@ class Timing:
         if job.settings.seconds is not None:
             fit = min(fit, job.settings.seconds)
         phases["fit"] = max(0, before) * ratio + fit * self._fits(watch, job)
-        each = watch.seconds["filter"] / STEPS * job.settings.fit.filter_steps
-        phases["filter"] = each * len(self.clip.lengths)
+        longer = max(1, job.settings.fit.filter_steps / STEPS)  # than in the sample
+        phases["filter"] = watch.seconds["filter"] * longer * len(self.clip.lengths)
         return phases
 
     def _fits(self, watch: _Stopwatch, job: EncodeJob) -> int:
