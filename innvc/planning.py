@@ -127,7 +127,7 @@ class Timing:
             timed.settings.fit,
             steps=steps,
             least_bytes=0,
-            filter_steps=min(timed.settings.fit.filter_steps, STEPS),
+            filter_steps=min(job.settings.fit.filter_steps, STEPS),
             filter_least_bytes=0,
         )
         timed.settings = replace(timed.settings, fit=fit, seconds=None)

@@ -5,6 +5,7 @@ Model size follows the clip: parameters pay only in proportion to the samples th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from msgspec.structs import replace as changed
@@ -14,6 +15,7 @@ from innvc.config import FieldConfig, FitConfig, ModelConfig, PriorConfig
 from innvc.errors import UsageError
 from innvc.model import start, starting_points
 from innvc.model.model import SampleLayout
+from innvc.model.post_filter import REGION
 from innvc.switches import AS_PRESET, Switches
 
 # Bytes of a segment's latent from which fitted tables save more than they cost: 2 to 3 kB, where
@@ -22,6 +24,9 @@ TABLES_PAY = 400_000
 
 # Bytes of a segment's packets from which a fit of the post-filter is tried.
 FILTER_PAYS = 60_000
+
+# Steps of that fit: two for each region of a frame, in batches of four, and no more than these.
+FILTER_STEPS = 1000
 
 PATHS = 100  # in each of several rounds; more save little more (docs/results.md)
 
@@ -184,7 +189,9 @@ def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     The post-filter is fitted, too.
     """
     fit = _of_tables(60, PATHS)
-    fit = changed(fit, filter_steps=400, filter_least_bytes=FILTER_PAYS)
+    regions = clip.frames * math.prod(-(-n // (2 * REGION)) for n in (clip.height, clip.width))
+    steps = min(FILTER_STEPS, 2 * regions)
+    fit = changed(fit, filter_steps=steps, filter_least_bytes=FILTER_PAYS)
     return changed(_transform(clip), own_filter=True), fit
 
 

@@ -52,6 +52,15 @@ def test_model_size_follows_the_clip():
     assert sum(large.parameters[p] for p in field) > 4 * sum(small.parameters[p] for p in field)
 
 
+def test_the_filters_steps_follow_the_regions():
+    def steps(*size):
+        return presets.make("medium", Clip(layout_of("yuv420p"), *size))[1].filter_steps
+
+    assert steps(128, 128, 3) == 6
+    assert steps(129, 128, 3) == steps(128, 129, 3) == 12
+    assert steps(1920, 1080, 120) == presets.FILTER_STEPS
+
+
 def test_an_unknown_preset_is_refused_with_the_list():
     with pytest.raises(UsageError) as caught:
         presets.make("quick", Clip(layout_of("gray"), 8, 8, 1))

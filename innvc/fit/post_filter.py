@@ -26,7 +26,7 @@ from innvc.model.post_filter import GAIN_UNIT, HALO, REGION, FrameFilter
 MOST_WINDOWS = 512
 NAMES = "filter."  # prefix of the parameters
 BATCH = 4  # windows
-RATE = 0.25  # of the fit
+RATE = 0.15  # of the fit
 
 
 @dataclass(frozen=True)
