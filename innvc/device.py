@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from innvc.errors import UsageError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_around: ContextVar[int] = ContextVar("_around", default=1)  # threads where `one_thread` began
 
 
 def select(name: str) -> torch.device:
@@ -56,35 +58,52 @@ def _libraries() -> ThreadpoolController:
 def one_thread() -> Iterator[None]:
     """Many small operations are faster in one thread, and so are NumPy's products of thin matrices.
 
-    BLAS belongs to the process: where another thread has bounded it, that stays.
+    What goes `side_by_side` in it still does. BLAS belongs to the process: where another thread has
+    bounded it, that stays.
     """
     threads = torch.get_num_threads()
+    before = _around.set(max(threads, _around.get()))
     torch.set_num_threads(1)
     try:
         with _libraries().limit(limits=1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(threads)
+        _around.reset(before)
+
+
+@cache
+def _beside(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: many short calls would spend their time on starting some."""
+    return ThreadPoolExecutor(threads, "beside")
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Results of the items in their order, each computed by one of torch's threads."""
-    threads = torch.get_num_threads()
-    return list(
-        map(function, items) if threads == 1 else _ahead(function, items, threads, math.inf)
-    )
+    threads, items = max(torch.get_num_threads(), _around.get()), list(items)
+    if threads == 1 or len(items) == 1:
+        return list(map(function, items))
+    gradients = torch.is_grad_enabled()  # of this thread alone
+
+    def of(item: T) -> R:
+        torch.set_num_threads(1)  # where something goes side by side, too, it has this thread
+        torch.set_grad_enabled(gradients)
+        return function(item)
+
+    try:
+        return list(_beside(threads).map(of, items))
+    finally:
+        torch.set_num_threads(torch.get_num_threads())  # those of the others are global in part
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """As `side_by_side`, while items are taken and results are asked for."""
     threads = torch.get_num_threads()
-    return map(function, items) if threads == 1 else _ahead(function, items, threads, threads)
+    return map(function, items) if threads == 1 else _ahead(function, items, threads)
 
 
-def _ahead(
-    function: Callable[[T], R], items: Iterable[T], threads: int, most: float
-) -> Iterator[R]:
-    """`most` items wait, or are computed, while the first of them is asked for."""
+def _ahead(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """As many items wait, or are computed, while the first of them is asked for."""
     gradients = torch.is_grad_enabled()  # of this thread alone
 
     def begin() -> None:
@@ -96,7 +115,7 @@ def _ahead(
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > most:
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -148,10 +148,11 @@ def test_symbols_are_decoded_ahead(clip, tmp_path, two_threads, monkeypatch):
     assert not [t for t in threading.enumerate() if t.name.startswith("innvc")]
 
 
-def test_threads_change_no_byte(tmp_path, two_threads):
-    source = make_clip(tmp_path / "in.mkv", "yuv420p", 64, 48, 3)
+@pytest.mark.parametrize("options", [QUICK, {"preset": "medium", "lambda_": 2.0, "steps": 2}])
+def test_threads_change_no_byte(tmp_path, two_threads, options):
+    source = make_clip(tmp_path / "in.mkv", "yuv420p", 176, 144, 3)
     for threads in (1, 2):
-        innvc.encode(source, tmp_path / f"{threads}.innv", threads=threads, **QUICK)
+        innvc.encode(source, tmp_path / f"{threads}.innv", threads=threads, **options)
     assert (tmp_path / "1.innv").read_bytes() == (tmp_path / "2.innv").read_bytes()
 
 

@@ -8,7 +8,7 @@ from threading import Event, Timer, current_thread
 import pytest
 import torch
 
-from innvc.device import ahead, side_by_side
+from innvc.device import ahead, one_thread, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +23,31 @@ def test_results_come_in_order_from_other_threads():
     found = side_by_side(
         lambda n: (n, current_thread().name[:5], torch.get_num_threads()), range(9)
     )
-    assert found == [(n, "innvc", 1) for n in range(9)]
+    assert found == [(n, "besid", 1) for n in range(9)]
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
     assert side_by_side(lambda n: (n, current_thread().name[:5]), range(2)) == [
         (0, "MainT"),
         (1, "MainT"),
     ]
+
+
+def test_a_single_item_stays():
+    assert side_by_side(lambda n: current_thread().name[:5], range(1)) == ["MainT"]
+
+
+def test_one_thread_has_others_beside_it():
+    def names():
+        return {current_thread().name[:5], *side_by_side(lambda n: current_thread().name, "ab")}
+
+    with one_thread(), one_thread():
+        assert torch.get_num_threads() == 1
+        assert "besid" in {name[:5] for name in names()}
+        # What they do, they do alone.
+        assert all(len(found) == 2 for found in side_by_side(lambda n: names(), range(9)))
+    torch.set_num_threads(1)
+    with one_thread():
+        assert names() == {"MainT", "MainThread"}
 
 
 def test_items_are_taken_while_results_are_asked_for():

@@ -21,7 +21,7 @@ from innvc.fit.trellis import KINDS, before_states, choices
 
 LEAST = np.float32(0.05)  # bits that a path must save
 LOST = 10  # bits: a path that loses more is not tried again
-TASKS = 16  # of the blocks of a plane
+TASKS = 64  # of the blocks of a plane
 SOFT = np.float32(0.12)  # code values on each side of a half, where rounding is not sure
 
 

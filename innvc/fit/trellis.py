@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from innvc.compiled import compiled
+from innvc.device import side_by_side
 from innvc.fit.symbol_costs import dependent_costs
 
 KINDS = 4  # of symbols: 2 x quantiser + parity
 FINE, MOST = 256, 65535  # of kept costs: in a bit, and that 16 bits hold
-LANES = 64  # positions whose paths are followed together
+LANES = 64  # positions whose paths are found together, by a thread
 
 
 class Trellis:
@@ -54,8 +55,13 @@ class Trellis:
         self._place[list(last.values())] = np.arange(len(last))
         self._to_go = np.zeros((len(last), len(following), x.shape[1]), np.uint16)
         self.costs = np.zeros(x.shape[1], np.float32)
-        cost = choices(*_sizes(x, scale, weight), dependent_costs())[1]
-        _look_ahead(cost, planes, following, self._place, self._to_go, self.costs)
+
+        def look_ahead(lanes: slice) -> None:
+            cost = _choices(lanes, x, scale, weight)[1]
+            places = self._place, lanes.start, self._to_go
+            self.costs[lanes] = _look_ahead(cost, planes, following, *places)
+
+        side_by_side(look_ahead, _lanes(x.shape[1]))
 
     def symbols(
         self,
@@ -71,17 +77,28 @@ class Trellis:
             x, scale, weight: As above, [channels, m].
         """
         which = np.flatnonzero(places)
-        magnitude, cost = choices(*_sizes(x, scale, weight), dependent_costs())
         result = np.zeros(x.shape, np.int32)
-        channels = self._planes[rows], self._before, which, self._place[rows], self._to_go
-        _follow(magnitude, cost, *channels, self._states, result)
+        channels = self._planes[rows], self._before, self._place[rows], self._to_go, self._states
+
+        def follow(lanes: slice) -> None:
+            found = _choices(lanes, x, scale, weight)
+            result[:, lanes] = _follow(*found, *channels, which[lanes])
+
+        side_by_side(follow, _lanes(len(which)))
         return np.where(x < 0, -result, result)
 
 
-def _sizes(
-    x: np.ndarray, scale: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return abs(x).astype(np.float32), scale.astype(np.int64), weight.astype(np.float32)
+def _lanes(count: int) -> list[slice]:
+    return [slice(first, first + LANES) for first in range(0, count, LANES)]
+
+
+def _choices(
+    lanes: slice, x: np.ndarray, scale: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`choices` for some of the positions of x, scale and weight [C, n]."""
+    sizes = abs(x[:, lanes]).astype(np.float32)
+    index = scale[:, lanes].astype(np.int64)
+    return choices(sizes, index, weight[:, lanes].astype(np.float32), dependent_costs())
 
 
 @compiled
@@ -124,44 +141,44 @@ def _look_ahead(
     planes: np.ndarray,
     following: np.ndarray,
     place: np.ndarray,
+    first: int,
     to_go: np.ndarray,
-    all: np.ndarray,
-) -> None:
-    """What the channels after each one cost at least, by state.
+) -> np.ndarray:
+    """What all channels cost at least from state 0 [n].
 
     Args:
         cost: [C, KINDS, n].
         planes: Of the channels.
         following: The next state, by state and parity.
         place: Of each channel in `to_go`, negative where it has none.
-        to_go: Takes the costs [places, states, n], in 1 / `FINE` bits above the least state's.
-        all: Those of all channels from state 0 are added to it [n].
+        first: Of the positions in `to_go`.
+        to_go: Takes what the channels after each one cost at least, by state [places, states,
+            positions], in 1 / `FINE` bits above the least state's.
     """
-    states, positions = len(following), cost.shape[2]
+    states, count = len(following), cost.shape[2]
+    total = np.zeros(count, np.float32)
+    now = np.empty((states, count), np.float32)
     for plane in range(planes.max() + 1):
-        for first in range(0, positions, LANES):
-            count = min(LANES, positions - first)
-            now = np.zeros((states, LANES), np.float32)
-            after = np.zeros((states, LANES), np.float32)
-            for c in range(len(cost) - 1, -1, -1):
-                if planes[c] != plane:
-                    continue
-                if place[c] >= 0:
-                    for n in range(count):
-                        least = after[:, n].min()
-                        for state in range(states):
-                            more = min(FINE * (after[state, n] - least), MOST)
-                            to_go[place[c], state, first + n] = np.uint16(more)
-                for state in range(states):
-                    kind, best = 2 * (state & 1), now[state]
-                    by_even, by_odd = after[following[state, 0]], after[following[state, 1]]
-                    even, odd = cost[c, kind, first:], cost[c, kind + 1, first:]
-                    for n in range(count):
-                        one, other = even[n] + by_even[n], odd[n] + by_odd[n]
-                        best[n] = one if one < other else other
-                now, after = after, now
-            for n in range(count):
-                all[first + n] += after[0, n]
+        after = np.zeros((states, count), np.float32)
+        for c in range(len(cost) - 1, -1, -1):
+            if planes[c] != plane:
+                continue
+            if place[c] >= 0:
+                for n in range(count):
+                    least = after[:, n].min()
+                    for state in range(states):
+                        more = min(FINE * (after[state, n] - least), MOST)
+                        to_go[place[c], state, first + n] = np.uint16(more)
+            for state in range(states):
+                kind, best = 2 * (state & 1), now[state]
+                by_even, by_odd = after[following[state, 0]], after[following[state, 1]]
+                even, odd = cost[c, kind], cost[c, kind + 1]
+                for n in range(count):
+                    one, other = even[n] + by_even[n], odd[n] + by_odd[n]
+                    best[n] = one if one < other else other
+            now, after = after, now
+        total += after[0]
+    return total
 
 
 def before_states(following: np.ndarray) -> np.ndarray:
@@ -177,54 +194,51 @@ def _follow(
     cost: np.ndarray,
     planes: np.ndarray,
     before: np.ndarray,
-    positions: np.ndarray,
     place: np.ndarray,
     to_go: np.ndarray,
     states: np.ndarray,
-    result: np.ndarray,
-) -> None:
-    """Takes the best paths through some channels.
+    positions: np.ndarray,
+) -> np.ndarray:
+    """Magnitudes [channels, m] along the best paths through some channels.
 
     Args:
         magnitude, cost: From `choices` [channels, KINDS, m].
         planes: Of the channels.
         before: From `before_states`.
-        positions: [m] among all.
         place: Of each channel in `to_go`.
         to_go: What comes after some channels [places, states, positions].
         states: Of the paths [planes, positions]; moved on.
-        result: Takes magnitudes [channels, m].
+        positions: [m] among all.
     """
-    count = len(before)
+    count, lanes = len(before), len(positions)
+    result = np.empty((len(planes), lanes), np.int32)
+    total = np.empty((count, lanes), np.float32)
+    reached = np.empty((count, lanes), np.float32)
     for plane in np.unique(planes):
         channels = np.flatnonzero(planes == plane)
-        second = np.empty((len(channels), count, LANES), np.bool_)  # of the two before, that one
-        total = np.empty((count, LANES), np.float32)
-        reached = np.empty((count, LANES), np.float32)
-        for first in range(0, len(positions), LANES):
-            lanes = min(LANES, len(positions) - first)
-            total[:] = np.inf
-            for n in range(lanes):
-                total[states[plane, positions[first + n]], n] = 0
-            for i, c in enumerate(channels):
-                for state in range(count):
-                    ways, best, taken = before[state], reached[state], second[i, state]
-                    from_one, from_other = total[ways[0, 0]], total[ways[1, 0]]
-                    one, other = cost[c, ways[0, 1], first:], cost[c, ways[1, 1], first:]
-                    for n in range(lanes):
-                        by_one, by_other = from_one[n] + one[n], from_other[n] + other[n]
-                        taken[n] = by_other < by_one
-                        best[n] = by_other if by_other < by_one else by_one
-                total, reached = reached, total
-            after = to_go[place[channels[-1]]]
-            for n in range(lanes):
-                position = positions[first + n]
-                last = 0
-                for state in range(count):
-                    total[state, n] += after[state, position] / FINE
-                    if total[state, n] < total[last, n]:
-                        last = state
-                states[plane, position] = last
-                for i in range(len(channels) - 1, -1, -1):
-                    last, kind = before[last, int(second[i, last, n])]
-                    result[channels[i], first + n] = magnitude[channels[i], kind, first + n]
+        second = np.empty((len(channels), count, lanes), np.bool_)  # of the two before, that one
+        total[:] = np.inf
+        for n in range(lanes):
+            total[states[plane, positions[n]], n] = 0
+        for i, c in enumerate(channels):
+            for state in range(count):
+                ways, best, taken = before[state], reached[state], second[i, state]
+                from_one, from_other = total[ways[0, 0]], total[ways[1, 0]]
+                one, other = cost[c, ways[0, 1]], cost[c, ways[1, 1]]
+                for n in range(lanes):
+                    by_one, by_other = from_one[n] + one[n], from_other[n] + other[n]
+                    taken[n] = by_other < by_one
+                    best[n] = by_other if by_other < by_one else by_one
+            total, reached = reached, total
+        after = to_go[place[channels[-1]]]
+        for n in range(lanes):
+            last = 0
+            for state in range(count):
+                total[state, n] += after[state, positions[n]] / FINE
+                if total[state, n] < total[last, n]:
+                    last = state
+            states[plane, positions[n]] = last
+            for i in range(len(channels) - 1, -1, -1):
+                last, kind = before[last, int(second[i, last, n])]
+                result[channels[i], n] = magnitude[channels[i], kind, n]
+    return result

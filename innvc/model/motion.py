@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innvc.device import side_by_side
 from innvc.model.lifting import Frames, Lifting, split, synthesis_energy
 from innvc.model.planes import Plane, alike
 from innvc.model.subbands import is_centred, low_counts
@@ -150,8 +151,9 @@ class MotionLifting(Lifting):
         low = detail.new_zeros(counts[level], *detail.shape)
         references = self._references(level, len(low))
         changed = {r.even for r in references if r.odd == number}
-        for n in changed:
-            low[n] = -self.update_frame(details, level, len(low), n)
+        found = side_by_side(lambda n: self.update_frame(details, level, len(low), n), changed)
+        for n, update in zip(changed, found, strict=True):
+            low[n] = -update
         low, changed = self._finer(low, changed, level, counts[level - 1], {number: detail})
         for finer in range(level - 1, 0, -1):
             low, changed = self._finer(low, changed, finer, counts[finer - 1], {})
@@ -165,11 +167,13 @@ class MotionLifting(Lifting):
         frames = low.new_zeros(count, *low.shape[1:])
         frames[even] = low
         reached = {r.odd for r in self._references(level, len(low)) if r.even in changed}
-        for n in reached | set(details):
-            frames[odd[n]] = self.predict_frame(low, level, len(low), n)
+        places = list(reached | set(details))
+        found = side_by_side(lambda n: self.predict_frame(low, level, len(low), n), places)
+        for n, prediction in zip(places, found, strict=True):
+            frames[odd[n]] = prediction
         for n, detail in details.items():
             frames[odd[n]] += detail
-        return frames, {even[n] for n in changed} | {odd[n] for n in reached | set(details)}
+        return frames, {even[n] for n in changed} | {odd[n] for n in places}
 
     def reached(
         self, level: int, number: int, count: int, plane: Plane
@@ -219,7 +223,8 @@ class MotionLifting(Lifting):
     ) -> Tensor:
         """`first` [C, h, w] and frames that are moved; the mean with what they reach (`update`)."""
         result = torch.empty_like(first)
-        for planes in alike(self.planes):
+
+        def add(planes: list[Plane]) -> None:
             total = torch.cat([plane.unpack(first[None]) for plane in planes])
             weights = torch.zeros_like(total[:1])
             for reference, frame in pairs:
@@ -232,6 +237,8 @@ class MotionLifting(Lifting):
                 total /= 1 + weights.clamp(min=0)
             for plane, samples in zip(planes, total, strict=True):
                 result[plane.channels] = plane.pack(samples[None])[0]
+
+        side_by_side(add, alike(self.planes))
         return result
 
     def gains(self, subbands: Tensor) -> Tensor:
