@@ -223,8 +223,7 @@ class MotionLifting(Lifting):
     ) -> Tensor:
         """`first` [C, h, w] and frames that are moved; the mean with what they reach (`update`)."""
         result = torch.empty_like(first)
-
-        def add(planes: list[Plane]) -> None:
+        for planes in alike(self.planes):
             total = torch.cat([plane.unpack(first[None]) for plane in planes])
             weights = torch.zeros_like(total[:1])
             for reference, frame in pairs:
@@ -237,8 +236,6 @@ class MotionLifting(Lifting):
                 total /= 1 + weights.clamp(min=0)
             for plane, samples in zip(planes, total, strict=True):
                 result[plane.channels] = plane.pack(samples[None])[0]
-
-        side_by_side(add, alike(self.planes))
         return result
 
     def gains(self, subbands: Tensor) -> Tensor:
