@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from innvc.video.color_names import NAMES, named
+
 if TYPE_CHECKING:
     from innvc.fit.loop import Progress
     from innvc.planning import EncodePlan
@@ -158,8 +160,11 @@ def print_info(facts: dict[str, Any]) -> None:
             continue
         print(f"{section}:")
         for key, value in values.items():
+            if key == "color":
+                tags = {k: named(k, v) for k, v in value.items() if k in NAMES}
+                value = {**value, **tags}
             if isinstance(value, dict):
-                value = ", ".join(f"{k} {v}" for k, v in value.items())
+                value = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in value.items())
             elif isinstance(value, list):
                 value = " ".join(map(str, value))
             elif isinstance(value, float):

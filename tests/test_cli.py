@@ -516,6 +516,8 @@ def test_facts_survive(tmp_path, call):
     shown = json.loads(call("info", encoded, "--json")[1])["video"]
     assert shown["variable_rate"] and shown["rotation"] == 270
     assert list(shown["color"].values()) == ["limited", 9, 16, 9, 3]
+    text = "range limited, primaries bt2020, transfer smpte2084, matrix bt2020nc"
+    assert f"{text}, chroma location topleft" in call("info", encoded)[1]
     for text, first, last in (("0:6", 0, 6), ("2:5", 2, 5)):
         rec = tmp_path / f"{first}.mkv"
         assert call("decode", encoded, "-o", rec, "-q", "--frames", text)[0] == 0

@@ -1,0 +1,69 @@
+"""Names of colour tags, as FFmpeg has them, by their numbers in ITU-T H.273."""
+
+from __future__ import annotations
+
+NAMES: dict[str, dict[int, str]] = {
+    "primaries": {
+        1: "bt709",
+        2: "unknown",
+        4: "bt470m",
+        5: "bt470bg",
+        6: "smpte170m",
+        7: "smpte240m",
+        8: "film",
+        9: "bt2020",
+        10: "smpte428",
+        11: "smpte431",
+        12: "smpte432",
+        22: "ebu3213",
+    },
+    "transfer": {
+        1: "bt709",
+        2: "unknown",
+        4: "bt470m",
+        5: "bt470bg",
+        6: "smpte170m",
+        7: "smpte240m",
+        8: "linear",
+        9: "log100",
+        10: "log316",
+        11: "iec61966-2-4",
+        12: "bt1361e",
+        13: "iec61966-2-1",
+        14: "bt2020-10",
+        15: "bt2020-12",
+        16: "smpte2084",
+        17: "smpte428",
+        18: "arib-std-b67",
+    },
+    "matrix": {
+        0: "gbr",
+        1: "bt709",
+        2: "unknown",
+        4: "fcc",
+        5: "bt470bg",
+        6: "smpte170m",
+        7: "smpte240m",
+        8: "ycgco",
+        9: "bt2020nc",
+        10: "bt2020c",
+        11: "smpte2085",
+        12: "chroma-derived-nc",
+        13: "chroma-derived-c",
+        14: "ictcp",
+    },
+    "chroma_location": {
+        0: "unknown",
+        1: "left",
+        2: "center",
+        3: "topleft",
+        4: "top",
+        5: "bottomleft",
+        6: "bottom",
+    },
+}
+
+
+def named(tag: str, value: int) -> str:
+    """The name of a value; a number that has none stays."""
+    return NAMES[tag].get(value, str(value))
