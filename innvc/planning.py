@@ -209,13 +209,23 @@ def preset_for(
         samples = clip.info.width * clip.info.height * clip.count
         return CANDIDATES[0 if samples > LARGE else 1 if samples > SMALL else 2]
     began, timing = time.monotonic(), Timing(clip, device)
-    middle = CANDIDATES[1]
-    plan = timing.plan(lambda part: make(part, middle), 1)
+
+    def without_paths(part: Clip) -> EncodeJob:
+        job = make(part, CANDIDATES[-1])
+        fit = msgspec.structs.replace(job.settings.fit, paths=0)
+        job.settings = replace(job.settings, fit=fit)
+        return job
+
+    plan = timing.plan(without_paths, 1)
     fits = {name: make(clip, name).settings.fit for name in CANDIDATES}
     step = plan.phases["fit"] / max(1, plan.steps)
-    others = plan.seconds - plan.phases["fit"]
+    filter_step = plan.phases["filter"] / max(1, fits[CANDIDATES[-1]].filter_steps)
+    others = plan.seconds - plan.phases["fit"] - plan.phases["filter"]
     takes = {
-        name: others + fit.steps * step + (REFINED - 1) * plan.phases["code"] * (fit.paths > 0)
+        name: others
+        + fit.steps * step
+        + fit.filter_steps * filter_step
+        + (REFINED - 1) * plan.phases["code"] * (fit.paths > 0)
         for name, fit in fits.items()
     }
     seconds -= time.monotonic() - began

@@ -1,6 +1,7 @@
 """What an encode would take, and the preset for a clip and a time."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from helpers import innvc as run
@@ -75,6 +76,15 @@ def test_auto_takes_the_preset_for_the_clip_or_the_time(clip, tmp_path, monkeypa
     assert chosen(steps=1) == "instant"
     assert chosen(seconds=0.01) == "instant"
     assert chosen(seconds=1e6, stop=lambda: True) == "medium"
+
+
+def test_auto_counts_the_fit_of_a_filter(clip, tmp_path, monkeypatch):
+    parts = dict.fromkeys(planning.PHASES, 1.0) | {"filter": 1000.0}
+    found = SimpleNamespace(phases=parts, steps=60, seconds=sum(parts.values()))
+    monkeypatch.setattr(planning.Timing, "plan", lambda *_: found)
+    for seconds, preset in ((900, "fast"), (1200, "medium")):
+        output = tmp_path / f"{preset}.innv"
+        assert innvc.encode(clip, output, preset="auto", seconds=seconds).preset == preset
 
 
 def test_an_encode_that_goes_on_needs_its_preset(clip, tmp_path):
