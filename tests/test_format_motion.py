@@ -4,6 +4,7 @@ from math import floor, pi, sin, sqrt
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from test_format_document import RangeDecoder
 from test_motion import LAYOUTS, picture, random_motion
 
@@ -195,7 +196,7 @@ def warp_matrix(vector, weight, cell, precision):
     """W on the flat plane of rows x columns quarters."""
     rows, columns = vector.shape[1:]
     height, width = rows * cell[0], columns * cell[1]
-    matrix = np.zeros((height * width, height * width))
+    to, places, factors = [], [], []
     o = [size // 2 for size in cell]
     for i, j in np.ndindex(rows, columns):
         vertical, horizontal = (taps(vector[k, i, j], precision[k]) for k in range(2))
@@ -208,8 +209,10 @@ def warp_matrix(vector, weight, cell, precision):
             for a, f in vertical:
                 for b, g in horizontal:
                     place = min(max(y + a, 0), height - 1) * width + min(max(x + b, 0), width - 1)
-                    matrix[y * width + x, place] += w * f * g
-    return matrix
+                    to.append(y * width + x)
+                    places.append(place)
+                    factors.append(w * f * g)
+    return csr_array((factors, (to, places)), shape=(height * width, height * width))
 
 
 def inverse(low, details, predict, update):
