@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+_SHARED = {1: "bt709", 2: "unknown", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m"}
+
 NAMES: dict[str, dict[int, str]] = {
     "primaries": {
-        1: "bt709",
-        2: "unknown",
+        **_SHARED,
         4: "bt470m",
-        5: "bt470bg",
-        6: "smpte170m",
-        7: "smpte240m",
         8: "film",
         9: "bt2020",
         10: "smpte428",
@@ -18,12 +16,8 @@ NAMES: dict[str, dict[int, str]] = {
         22: "ebu3213",
     },
     "transfer": {
-        1: "bt709",
-        2: "unknown",
+        **_SHARED,
         4: "bt470m",
-        5: "bt470bg",
-        6: "smpte170m",
-        7: "smpte240m",
         8: "linear",
         9: "log100",
         10: "log316",
@@ -38,12 +32,8 @@ NAMES: dict[str, dict[int, str]] = {
     },
     "matrix": {
         0: "gbr",
-        1: "bt709",
-        2: "unknown",
+        **_SHARED,
         4: "fcc",
-        5: "bt470bg",
-        6: "smpte170m",
-        7: "smpte240m",
         8: "ycgco",
         9: "bt2020nc",
         10: "bt2020c",
