@@ -91,6 +91,7 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     straight_through: float = 0.2  # share of the fit, at its end, with hard rounding
     mask: tuple[float, float] = (0.0, 0.0)  # progress at which the groups begin and end to open
     parameter_every: Size = 1  # steps between two that count the rate of the parameters
+    tables_every: Size = 8  # steps, about, between two searches for the tables of their code
     learn_steps: bool = False  # fit the parameters' quantisation steps, too
     coarser_steps: int = 0  # octaves by which these steps begin coarser
     # Tried at a time for each block of details, beside the trellis' own; 0 is none.

@@ -49,6 +49,13 @@ def limit_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The floating-point type of the fastest products of matrices where eight bits are enough."""
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
+    fast = device.type == "cuda" or known.get("amx_bf16", False)
+    return torch.bfloat16 if fast else torch.float32
+
+
 @cache
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()

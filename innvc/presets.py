@@ -25,8 +25,8 @@ TABLES_PAY = 400_000
 # Bytes of a segment's packets from which a fit of the post-filter is tried.
 FILTER_PAYS = 60_000
 
-# Steps of that fit: two for each region of a frame, in batches of four, and no more than these.
-FILTER_STEPS = 1000
+# Steps of that fit: four for each region of a frame, in batches of four, and no more than these.
+FILTER_STEPS = 4000
 
 PATHS = 100  # in each of several rounds; more save little more (docs/results.md)
 
@@ -190,7 +190,7 @@ def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
     """
     fit = _of_tables(60, PATHS)
     regions = clip.frames * math.prod(-(-n // (2 * REGION)) for n in (clip.height, clip.width))
-    steps = min(FILTER_STEPS, 2 * regions)
+    steps = min(FILTER_STEPS, 4 * regions)
     fit = changed(fit, filter_steps=steps, filter_least_bytes=FILTER_PAYS)
     return changed(_transform(clip), own_filter=True), fit
 

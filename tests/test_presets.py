@@ -56,8 +56,8 @@ def test_the_filters_steps_follow_the_regions():
     def steps(*size):
         return presets.make("medium", Clip(layout_of("yuv420p"), *size))[1].filter_steps
 
-    assert steps(128, 128, 3) == 6
-    assert steps(129, 128, 3) == steps(128, 129, 3) == 12
+    assert steps(128, 128, 3) == 12
+    assert steps(129, 128, 3) == steps(128, 129, 3) == 24
     assert steps(1920, 1080, 120) == presets.FILTER_STEPS
 
 

@@ -29,7 +29,8 @@ def choose(
     """
     sums = []
     for frame, original in zip(frames, originals, strict=True):
-        corrections = zip(frame_filter.planes, frame_filter.corrections(frame), strict=True)
+        found = (part[0] for part in frame_filter.corrections(frame[None]))
+        corrections = zip(frame_filter.planes, found, strict=True)
         sums.append(_sums(corrections, original - frame, size))
     gram, wanted = (np.stack(parts, 1) for parts in zip(*sums, strict=True))
     chosen = [_plane(*part) for part in zip(gram, wanted, weights, strict=True)]

@@ -161,7 +161,7 @@ def fit(
     rate_step = _Descent(optimiser, list(quantiser.learned.values()), config.clip)
     # A search for tables takes time with the elements: about as long as a few steps of the fit.
     elements = sum(p.numel() for p in quantiser.learned.values())
-    refresh = 8 * max(1, elements >> 18)
+    refresh = config.tables_every * max(1, elements >> 18)
     searches, most = 0, SEARCHES if config.learn_steps else 1
 
     def rates() -> dict[str, Tensor]:

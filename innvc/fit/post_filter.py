@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from innvc.bitstream.parameters import Coded
 from innvc.config import FitConfig
+from innvc.device import fast_dtype
 from innvc.fit.loop import Progress, fit
 from innvc.fit.objective import FitObjective
 from innvc.fit.schedule import Schedule
@@ -26,24 +27,29 @@ from innvc.model.post_filter import GAIN_UNIT, HALO, REGION, FrameFilter
 MOST_WINDOWS = 512
 NAMES = "filter."  # prefix of the parameters
 BATCH = 4  # windows
-RATE = 0.15  # of the fit
+RATE = 0.25  # of the fit
 
 
 @dataclass(frozen=True)
 class Window:
-    """A region of a decoded frame before the filters.
+    """A region of a decoded frame before the filters, or a batch of some at the same edges.
 
     Attributes:
-        frame: Packed samples [C, h, w], with those of `HALO` rows and columns around it.
+        frames: Packed samples [N, C, h, w], with those of `HALO` rows and columns around it.
         inner: Rows and columns of the region in these.
-        original: What was coded [C, *inner].
-        gains: Of the corrections [planes, K].
+        originals: What was coded [N, C, *inner].
+        gains: Of the corrections [N, planes, K].
     """
 
-    frame: Tensor
+    frames: Tensor
     inner: tuple[slice, slice]
-    original: Tensor
+    originals: Tensor
     gains: Tensor
+    positions: int = 1
+
+    def like(self, other: Window) -> bool:
+        """Whether both fit into a batch."""
+        return self.inner == other.inner and self.frames.shape == other.frames.shape
 
 
 class Windows:
@@ -95,25 +101,22 @@ class Windows:
                 inner.append(slice(before, before + stop - start))
             of_region = torch.from_numpy(gains[n, :, row, column] / GAIN_UNIT).to(frames)
             rows, columns = inner
-            window = frames[n][:, around[0], around[1]].clone()
-            original = originals[n][:, around[0], around[1]][:, rows, columns].clone()
-            self.found.append(Window(window, (rows, columns), original, of_region))
+            window = frames[n : n + 1, :, around[0], around[1]].clone()
+            original = originals[n : n + 1, :, around[0], around[1]][:, :, rows, columns].clone()
+            self.found.append(Window(window, (rows, columns), original, of_region[None]))
 
-    def batch(self, batch_frames: int, crop: int, generator: torch.Generator) -> FilterBatch:
-        """Some of them; see `loop.Data`."""
-        chosen = torch.randint(len(self.found), (batch_frames,), generator=generator)
-        return FilterBatch([self.found[n] for n in chosen.tolist()])
-
-
-@dataclass(frozen=True)
-class FilterBatch:
-    """Windows of a step of the fit."""
-
-    windows: Sequence[Window]
-    positions: int = 1
+    def batch(self, batch_frames: int, crop: int, generator: torch.Generator) -> Window:
+        """Some of them, at the edges that one by chance has; see `loop.Data`."""
+        first = self.found[int(torch.randint(len(self.found), (), generator=generator))]
+        alike = [window for window in self.found if window.like(first)]
+        chosen = torch.randint(len(alike), (batch_frames,), generator=generator)
+        windows = [alike[n] for n in chosen.tolist()]
+        parts = zip(*((w.frames, w.originals, w.gains) for w in windows), strict=True)
+        frames, originals, gains = (torch.cat(part) for part in parts)
+        return Window(frames, first.inner, originals, gains)
 
 
-class FilterObjective(FitObjective[FilterBatch]):
+class FilterObjective(FitObjective[Window]):
     """Squared errors behind the filter.
 
     Args:
@@ -131,35 +134,31 @@ class FilterObjective(FitObjective[FilterBatch]):
         self._filter = frame_filter
         self._unit = unit
 
-    def counted(self, batch: FilterBatch) -> Tensor:
+    def counted(self, batch: Window) -> Tensor:
         return torch.ones(1)
 
     def forward(
-        self, batch: FilterBatch, schedule: Schedule, generator: torch.Generator
+        self, batch: Window, schedule: Schedule, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        total, count = self.plane_weights.new_zeros(()), 0
-        for window in batch.windows:
-            error = self._error(window).square()
-            total = total + (error.sum((1, 2)) * self.plane_weights).sum()
-            count += error[0].numel()
-        return total.new_zeros(1), total / count
+        errors = self._error(batch).square().mean((0, 2, 3))
+        return errors.new_zeros(1), (errors * self.plane_weights).sum()
 
-    def _error(self, window: Window) -> Tensor:
-        rows, columns = window.inner
-        error = window.frame[:, rows, columns] - window.original
-        planes = zip(
-            self._filter.planes, window.gains, self._filter.corrections(window.frame), strict=True
-        )
-        for channels, gains, corrections in planes:
-            inner = corrections[..., rows, columns]
-            error[channels] += (gains[:, None, None, None] * inner).sum(0)
-        return error
+    def _error(self, batch: Window) -> Tensor:
+        rows, columns = batch.inner
+        errors = batch.frames[:, :, rows, columns] - batch.originals
+        corrections = self._filter.corrections(batch.frames)
+        of_planes = zip(self._filter.planes, batch.gains.unbind(1), corrections, strict=True)
+        for channels, gains, found in of_planes:
+            inner = found[..., rows, columns]
+            errors[:, channels] += (gains[:, :, None, None, None] * inner).sum(1)
+        return errors
 
     @torch.no_grad()
     def rounded_errors(self, windows: Sequence[Window]) -> Tensor:
         """Squared errors of rounded samples, sums [C]."""
         errors = ((self._error(window) / self._unit).round() * self._unit for window in windows)
-        return sum((error.double().square().sum((1, 2)) for error in errors), torch.zeros(()))
+        sums = (error.double().square().sum((0, 2, 3)) for error in errors)
+        return sum(sums, torch.zeros(()))
 
 
 def fit_filter(
@@ -187,19 +186,21 @@ def fit_filter(
         Its coded parameters, and the bits that the errors are worth by which frames are better.
     """
     assert model.filter is not None
-    device = windows.found[0].frame.device
+    device = windows.found[0].frames.device
     shares = torch.tensor(model.layout.shares(model.packed_planes), device=device)
     step = 2.0 ** (model.step_base / STEP_UNIT)
     planes = planes_of(model.packed_planes)
     frame_filter = FrameFilter(model.filter, model.layout.family, planes, step)
     objective = FilterObjective(model, frame_filter, shares, 255 / ((1 << depth) - 1))
     before = objective.rounded_errors(windows.found)
+    model.filter.inside = fast_dtype(device)
     config = FitConfig(
         steps=steps,
         learn=(NAMES,),
         batch_frames=BATCH,
         rate=RATE,
         straight_through=1.0,
+        tables_every=32,
         learn_steps=True,
     )
     quantiser = fit(
@@ -214,6 +215,7 @@ def fit_filter(
         report=report,
         stop=stop,
     )
+    model.filter.inside = None
     with torch.no_grad():
         for name, value in quantiser.quantised().items():
             quantiser.learned[name].copy_(value)
