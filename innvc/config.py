@@ -85,6 +85,7 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crop: Size = 352  # side of the crop, in plane-0 samples, rounded to the model's stride
     rate: float = 0.15  # learning rate, in quantisation steps of each parameter
     warm_up: float = 0.05  # share of the fit
+    last_rate: float = 0.05  # at its end, of the learning rate
     clip: float = 1.0  # bound of the gradient's norm, relative to the gradient's running mean
     temperature: tuple[float, float] = (0.5, 0.3)  # of the soft rounding, start and end
     noise_shape: tuple[float, float] = (2.0, 1.0)  # of the Kumaraswamy noise, start and end

@@ -199,6 +199,7 @@ def fit_filter(
         learn=(NAMES,),
         batch_frames=BATCH,
         rate=RATE,
+        last_rate=0.0,  # else elements that are worth nothing stay
         straight_through=1.0,
         tables_every=32,
         learn_steps=True,

@@ -25,9 +25,10 @@ class Schedule:
         noise = min(1.0, progress / max(1e-9, 1 - config.straight_through))
         begin, end = config.mask
         ramp = (progress - begin) / (end - begin) if end > begin else 1.0
+        falling = 0.5 * (1 + math.cos(math.pi * progress))
         # Group g is active with probability clip(M ramp - g, 0, 1).
         return Schedule(
-            rate=max(0.02, warm) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))),
+            rate=max(0.02, warm) * (config.last_rate + (1 - config.last_rate) * falling),
             temperature=_between(config.temperature, noise),
             noise_shape=_between(config.noise_shape, noise),
             hard=progress >= 1 - config.straight_through,
