@@ -51,8 +51,11 @@ def limit_threads(count: int | None) -> None:
 
 def fast_dtype(device: torch.device) -> torch.dtype:
     """The floating-point type of the fastest products of matrices where eight bits are enough."""
-    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
-    fast = device.type == "cuda" or known.get("amx_bf16", False)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # older torch has none
+        fast = known.get("amx_bf16", False)
     return torch.bfloat16 if fast else torch.float32
 
 

@@ -79,6 +79,11 @@ class Windows:
         """Of the chosen ones, those that are filtered at all."""
         return len(self.found) / len(self._places)
 
+    @property
+    def positions(self) -> float:
+        """Of those, on the mean."""
+        return sum(window.originals[0, 0].numel() for window in self.found) / len(self.found)
+
     def add(self, first: int, frames: Tensor, originals: Tensor, gains: np.ndarray | None) -> None:
         """Takes its regions of some frames [G, C, h, w], the first of which is frame `first`.
 
@@ -124,15 +129,22 @@ class FilterObjective(FitObjective[Window]):
         frame_filter: With the same.
         plane_weights: Of the packed channels.
         unit: Of whole samples, in 8-bit code values.
+        positions: Of a window, on the mean.
     """
 
     def __init__(
-        self, model: nn.Module, frame_filter: FrameFilter, plane_weights: Tensor, unit: float
+        self,
+        model: nn.Module,
+        frame_filter: FrameFilter,
+        plane_weights: Tensor,
+        unit: float,
+        positions: float,
     ) -> None:
         super().__init__(plane_weights)
         self.model = model
         self._filter = frame_filter
         self._unit = unit
+        self._positions = positions
 
     def counted(self, batch: Window) -> Tensor:
         return torch.ones(1)
@@ -140,8 +152,8 @@ class FilterObjective(FitObjective[Window]):
     def forward(
         self, batch: Window, schedule: Schedule, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        errors = self._error(batch).square().mean((0, 2, 3))
-        return errors.new_zeros(1), (errors * self.plane_weights).sum()
+        errors = self._error(batch).square().sum((0, 2, 3)) * self.plane_weights
+        return errors.new_zeros(1), errors.sum() / (len(batch.frames) * self._positions)
 
     def _error(self, batch: Window) -> Tensor:
         rows, columns = batch.inner
@@ -191,7 +203,8 @@ def fit_filter(
     step = 2.0 ** (model.step_base / STEP_UNIT)
     planes = planes_of(model.packed_planes)
     frame_filter = FrameFilter(model.filter, model.layout.family, planes, step)
-    objective = FilterObjective(model, frame_filter, shares, 255 / ((1 << depth) - 1))
+    unit = 255 / ((1 << depth) - 1)
+    objective = FilterObjective(model, frame_filter, shares, unit, windows.positions)
     before = objective.rounded_errors(windows.found)
     model.filter.inside = fast_dtype(device)
     config = FitConfig(
