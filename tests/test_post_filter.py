@@ -16,10 +16,14 @@ from innvc.bitstream import gains
 from innvc.bitstream.cut import cut_file
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.writer import Writer
+from innvc.config import FitConfig
 from innvc.decoder import SegmentDecoder
 from innvc.errors import CorruptError, UnsupportedError
+from innvc.fit.post_filter import FilterObjective, Windows
+from innvc.fit.schedule import Schedule
 from innvc.model import post_filter, starting_points
-from innvc.model.post_filter import PostFilter
+from innvc.model.planes import planes_of
+from innvc.model.post_filter import FrameFilter, PostFilter
 from innvc.video.packing import unpack
 
 LAMBDA = 0.1
@@ -176,6 +180,24 @@ def test_a_fitted_filter_costs_less(own):
         error = np.dot(errors, (0.75, 0.125, 0.125))
         costs.append(8 * file.stat().st_size + LAMBDA * 128 * 128 * len(original) * error)
     assert costs[0] < costs[1]
+
+
+def test_batches_weigh_samples_alike():
+    """Of regions that end at an edge, too: the mean of all is that of all samples."""
+    random = torch.Generator().manual_seed(1)
+    decoded, originals = (torch.rand(1, 6, 70, 90, generator=random) for _ in range(2))
+    windows = Windows(1, (70, 90), 0)
+    windows.add(0, decoded, originals, np.full((1, 3, 2, 2, 3), 16))
+    network = PostFilter(starting_points.post_filter(starting_points.NEWEST))
+    filters = FrameFilter(network, "yuv", planes_of([0, 0, 0, 0, 1, 2]), 1.0)
+    objective = FilterObjective(network, filters, torch.ones(6), 1.0, windows.positions)
+    schedule = Schedule.at(0, FitConfig(steps=1, learn=()), 1)
+    losses = [objective(window, schedule, random)[1].item() for window in windows.found]
+    errors = filters.apply(decoded[0], np.full((3, 2, 2, 3), 16)) - originals[0]
+    assert len(losses) == 4
+    assert np.isclose(np.mean(losses), errors.square().sum().item() / (70 * 90), rtol=1e-4)
+    wide, corner = windows.found[0], windows.found[-1]
+    assert wide.like(wide) and not wide.like(corner)
 
 
 @pytest.mark.parametrize(
