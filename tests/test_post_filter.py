@@ -190,7 +190,7 @@ def test_batches_weigh_samples_alike():
     windows.add(0, decoded, originals, np.full((1, 3, 2, 2, 3), 16))
     network = PostFilter(starting_points.post_filter(starting_points.NEWEST))
     filters = FrameFilter(network, "yuv", planes_of([0, 0, 0, 0, 1, 2]), 1.0)
-    objective = FilterObjective(network, filters, torch.ones(6), 1.0, windows.positions)
+    objective = FilterObjective(network, filters, torch.ones(6), 1.0, windows.mean_positions)
     schedule = Schedule.at(0, FitConfig(steps=1, learn=()), 1)
     losses = [objective(window, schedule, random)[1].item() for window in windows.found]
     errors = filters.apply(decoded[0], np.full((3, 2, 2, 3), 16)) - originals[0]

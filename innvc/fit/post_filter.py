@@ -39,6 +39,7 @@ class Window:
         inner: Rows and columns of the region in these.
         originals: What was coded [N, C, *inner].
         gains: Of the corrections [N, planes, K].
+        positions: As `loop.fit` counts them: here bits are those of parameters alone.
     """
 
     frames: Tensor
@@ -80,8 +81,8 @@ class Windows:
         return len(self.found) / len(self._places)
 
     @property
-    def positions(self) -> float:
-        """Of those, on the mean."""
+    def mean_positions(self) -> float:
+        """Packed rows times columns of those, on the mean."""
         return sum(window.originals[0, 0].numel() for window in self.found) / len(self.found)
 
     def add(self, first: int, frames: Tensor, originals: Tensor, gains: np.ndarray | None) -> None:
@@ -204,7 +205,7 @@ def fit_filter(
     planes = planes_of(model.packed_planes)
     frame_filter = FrameFilter(model.filter, model.layout.family, planes, step)
     unit = 255 / ((1 << depth) - 1)
-    objective = FilterObjective(model, frame_filter, shares, unit, windows.positions)
+    objective = FilterObjective(model, frame_filter, shares, unit, windows.mean_positions)
     before = objective.rounded_errors(windows.found)
     model.filter.inside = fast_dtype(device)
     config = FitConfig(
