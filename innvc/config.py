@@ -74,6 +74,7 @@ class ModelConfig(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     temporal_filter: bool = False  # decoded frames are filtered along the motion
     trellis_states: TrellisStates = 8  # of dependent quantisation
     own_filter: bool = False  # the post-filter's parameters are coded with the segment's
+    mixed_flags: bool = False  # flags of motion are coded by several classes each
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -236,7 +236,7 @@ class SegmentDecoder:
         """
         if not coded:
             return None
-        return motion.decode(coded, group, *self.cells)
+        return motion.decode(coded, group, *self.cells, self.header.model.mixed_flags)
 
     def prediction(self, coded: bytes | None, references: Tensor | None) -> Tensor | None:
         """The prediction [1, C, H, W] of a low-pass frame; None where it is not predicted.
@@ -251,7 +251,7 @@ class SegmentDecoder:
         if coded is None:
             return None
         assert references is not None  # only a key packet has none before it
-        found = motion.decode_prediction(coded, *self.cells)
+        found = motion.decode_prediction(coded, *self.cells, self.header.model.mixed_flags)
         return self.lifting(found).predict(references.to(self.device, self.dtype), 1, 1)
 
     def lifting(self, found: Motion | None) -> lifting.Lifting:

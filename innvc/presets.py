@@ -89,7 +89,7 @@ def _switched(
     if not switches.coupling:
         config = changed(config, coupling=())
     if not switches.motion:
-        config = changed(config, motion=False)
+        config = changed(config, motion=False, mixed_flags=False)
     if not switches.context:
         prior = changed(config.prior, energy=False, reach=0, halves=0, intra=(0, 0))
         config = changed(config, prior=prior, start=0)  # the shipped start has these weights
@@ -161,6 +161,7 @@ def _transform(
         prior=prior,
         start=starting_points.NEWEST,
         motion=True,
+        mixed_flags=True,
         post_filter=True,
         temporal_filter=True,
         prediction=True,

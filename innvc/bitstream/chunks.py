@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from innvc.errors import CorruptError, LimitError
 
 SIGNATURE = b"\x89INNV\r\n\x1a"
-VERSION = (0, 19)
+VERSION = (0, 20)
 PREAMBLE_BYTES = len(SIGNATURE) + 2
 CHUNK_OVERHEAD = 12  # id, length, CRC-32
 TAIL_BYTES = CHUNK_OVERHEAD + 8  # the TEND chunk

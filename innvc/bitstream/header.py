@@ -183,6 +183,8 @@ def validate_model(model: ModelConfig, channels: int) -> None:
         raise ValueError("dependent quantisation needs a latent")
     if model.temporal_filter and (not model.motion or model.field_role == "picture"):
         raise ValueError("a temporal filter needs motion, and a latent")
+    if model.mixed_flags and not model.motion:
+        raise ValueError("mixed flags need motion")
     if model.prior.grid and (model.field is None or model.field_role == "picture"):
         raise ValueError("contexts from the grid need a field, and a latent")
     if sum(model.groups) != channels:

@@ -22,8 +22,12 @@ from innvc.model.motion import (
 from innvc.model.subbands import is_centred, low_counts
 
 
-def encode(motion: Motion) -> bytes:
-    """Codes the motion of a packet of at least 2 frames; nothing where it is still."""
+def encode(motion: Motion, mixed: bool = True) -> bytes:
+    """Codes the motion of a packet of at least 2 frames; nothing where it is still.
+
+    Args:
+        mixed: `ModelConfig.mixed_flags`; new files have them.
+    """
     still = zero(1 + sum(len(level.mode) for level in motion), *motion[0].mode.shape[1:])
     pairs = zip(motion, still, strict=True)
     if not any(m.quarters.any() or (m.mode != s.mode).any() for m, s in pairs):
@@ -32,17 +36,17 @@ def encode(motion: Motion) -> bytes:
     unit = 1 if fine else 2
     coder = Encoder()
     coder.integers(1, np.array([fine]))
-    _code(coder, motion, unit)
+    _code(coder, motion, unit, mixed)
     return coder.finish()
 
 
-def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
-    """The motion of a packet of `group` frames.
+def decode(data: bytes, group: int, rows: int, columns: int, mixed: bool = True) -> Motion:
+    """The motion of a packet of `group` frames; see `encode`.
 
     Raises:
         CorruptError: the data is not a valid code.
     """
-    motion = _decoded(data, zero(group, rows, columns))
+    motion = _decoded(data, zero(group, rows, columns), mixed)
     for frames, level in zip(low_counts(group), motion, strict=False):
         centred = is_centred(frames)
         if (centred or frames % 2 == 0) and np.isin(level.mode[-1], (AFTER, BOTH)).any():
@@ -52,21 +56,21 @@ def decode(data: bytes, group: int, rows: int, columns: int) -> Motion:
     return motion
 
 
-def decode_prediction(data: bytes, rows: int, columns: int) -> Motion:
+def decode_prediction(data: bytes, rows: int, columns: int, mixed: bool = True) -> Motion:
     """The motion from two frames of the packet before to a low-pass frame, as one level.
 
     Raises:
         CorruptError: the data is not a valid code.
     """
-    return _decoded(data, zero(2, rows, columns))
+    return _decoded(data, zero(2, rows, columns), mixed)
 
 
-def _decoded(data: bytes, motion: Motion) -> Motion:
+def _decoded(data: bytes, motion: Motion, mixed: bool) -> Motion:
     """Decodes into a motion that is still."""
     if not data:
         return motion
     coder = Decoder(data)
-    return _code(coder, motion, 2 - int(coder.integers(1, 1)[0]))
+    return _code(coder, motion, 2 - int(coder.integers(1, 1)[0]), mixed)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Coarser:
     first: int
 
 
-def _code(coder: Encoder | Decoder, motion: Motion, unit: int) -> Motion:
+def _code(coder: Encoder | Decoder, motion: Motion, unit: int, mixed: bool) -> Motion:
     """Codes or decodes all levels, the coarsest first; gives what is coded.
 
     Args:
@@ -86,17 +90,21 @@ def _code(coder: Encoder | Decoder, motion: Motion, unit: int) -> Motion:
         unit: Of vectors.
     """
     coarser, found = None, []
-    counts = cells.counts()
-    for level in reversed(motion):
+    mixer = cells.mixer(mixed)
+    for number, level in reversed(list(enumerate(motion))):
+        mode = level.mode.astype(np.int64)
         given = [part.astype(np.int64) for part in (level.vector // unit, level.quarters // unit)]
         vector, quarters = given
-        mode = level.mode.astype(np.int64)
-        expected, told = _halves_of(coarser, vector)
+        before = cells.still(*mode.shape[1:])
         for p in range(len(mode)):
-            # A component is at most 18 flags of 8 bits and 13 bits; a cell has 29 flags besides.
-            coder.reserve(4 * (vector[p].size + quarters[p].size))
-            parts = mode[p], vector[p], quarters[p], expected[p], told[p]
-            coder.check(cells.code_frame(coder.stream, counts, *parts))
+            divided = np.zeros((2, *mode.shape[1:]), np.int64)
+            frame = cells.Frame(mode[p], vector[p], quarters[p], divided)
+            # Flags have at most 12 bits; a component 18 of them and 13 bits, a cell 37 besides.
+            coder.reserve(4 * (frame.vector.size + frame.quarters.size))
+            told = _halves_of(coarser, p, frame.vector)
+            known = cells.Known(min(number, cells.COARSEST), before, *told)
+            coder.check(cells.code_frame(coder.stream, mixer, frame, known))
+            before = frame
         if max(abs(vector).max(initial=0), abs(quarters).max(initial=0)) > VECTOR_LIMIT:
             raise CorruptError("A motion vector is out of range.")
         # Only a step that keeps the middle one of three frames begins with two details.
@@ -106,20 +114,18 @@ def _code(coder: Encoder | Decoder, motion: Motion, unit: int) -> Motion:
     return found[::-1]
 
 
-def _halves_of(coarser: Coarser | None, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors [P, 2, 2, rows, columns] that go half as far as those a level coarser, and where.
+def _halves_of(coarser: Coarser | None, p: int, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Modes [rows, columns] of a coarser frame, and vectors [2, 2, rows, columns] half as far.
 
     Detail frame p lies between the coarser level's frame p // 2 and that frame's reference p % 2;
-    where that level is centred it is the same for p + 1.
+    where that level is centred it is the same for p + 1. Zeros where there is none.
     """
-    found, there = np.zeros_like(like), np.zeros((len(like), *like.shape[3:]), bool)
-    if coarser is None:
-        return found, there
-    vector, uses = coarser.vector, used(coarser.mode)
-    for p in range(min(len(like), 2 * len(uses) - coarser.first)):
-        q, own = divmod(p + coarser.first, 2)
-        far = np.where(uses[q, own], vector[q, own], -vector[q, 1 - own])
-        near = np.sign(far) * ((abs(far) + 1) // 2)
-        found[p, own], found[p, 1 - own] = near, -near
-        there[p] = uses[q].any(0)
-    return found, there
+    halves = np.zeros_like(like)
+    if coarser is None or p >= 2 * len(coarser.mode) - coarser.first:
+        return np.zeros_like(like[0, 0]), halves
+    q, own = divmod(p + coarser.first, 2)
+    uses, vector = used(coarser.mode[q : q + 1])[0], coarser.vector[q]
+    far = np.where(uses[own], vector[own], -vector[1 - own])
+    halves[own] = np.sign(far) * ((abs(far) + 1) // 2)
+    halves[1 - own] = -halves[own]
+    return coarser.mode[q], halves

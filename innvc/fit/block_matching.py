@@ -30,8 +30,9 @@ NEARBY = 0.3
 # A trial is given up when its sum of absolute differences is so many times that of the best one, as
 # far as the vector's bits leave it room.
 TOLERANCE = 1.5
-# Guesses: of a divided cell, of a quarter that takes a neighbour's vector, of one with its own.
-DIVIDED_BITS, NEAR_BITS, OWN_BITS = 3.0, 2.0, 4.0
+# Guesses: of a vector, of one that a neighbour has in place of the predicted one, of a divided
+# cell, of a quarter that takes a neighbour's vector, of one with its own.
+VECTOR_BITS, BESIDE_BITS, DIVIDED_BITS, NEAR_BITS, OWN_BITS = 2.0, 2.0, 3.0, 2.0, 4.0
 
 
 class Search:
@@ -107,7 +108,10 @@ class Search:
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
-        return 2 + 2 * _sum_of_sizes(vector, _medians(self.vector, PREDICTING), self._sizes)
+        own = 2 * _sum_of_sizes(vector, _medians(self.vector, PREDICTING), self._sizes)
+        beside = _is_beside(vector, self.vector, PREDICTING)
+        bits: np.ndarray = VECTOR_BITS + np.where(beside, own.clip(max=BESIDE_BITS), own)
+        return bits
 
     def _try(self, vector: np.ndarray) -> None:
         vector = np.ascontiguousarray(vector.clip(-VECTOR_LIMIT, VECTOR_LIMIT))
@@ -257,6 +261,22 @@ def _sum_of_sizes(vector: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) 
         for j in range(result.shape[1]):
             first = sizes[abs(vector[0, i, j] - predicted[0, i, j])]
             result[i, j] = first + sizes[abs(vector[1, i, j] - predicted[1, i, j])]
+    return result
+
+
+@compiled
+def _is_beside(
+    vector: np.ndarray, best: np.ndarray, offsets: tuple[tuple[int, int], ...]
+) -> np.ndarray:
+    """Whether a cell around has this vector, [rows, columns]; outside are those at the edge."""
+    _, rows, columns = vector.shape
+    result = np.zeros((rows, columns), np.bool_)
+    for i in range(rows):
+        for j in range(columns):
+            for y, x in offsets:
+                row, column = min(max(i + y, 0), rows - 1), min(max(j + x, 0), columns - 1)
+                across = vector[1, i, j] == best[1, row, column]
+                result[i, j] |= across and vector[0, i, j] == best[0, row, column]
     return result
 
 

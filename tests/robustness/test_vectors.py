@@ -120,6 +120,7 @@ def test_vectors_cover_what_they_should():
         "post_filter",
         "temporal_filter",
         "own_filter",
+        "mixed_flags",
     )
     for switch in switches:
         assert {getattr(model, switch) for model in models} == {True, False}
