@@ -221,7 +221,7 @@ def decode_vectors(coder, far, p, side, frame, before):
                     taken = n
                     break
                 k += 1
-            state[i, j] = 2 if taken is None else int(taken > 0)
+            state[i, j] = int(bool(taken))
         if taken is not None:
             f[:, i, j] = candidates[taken]
         else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from innvc.bitstream import cells
+from innvc.bitstream import cell_flags, cells
 from innvc.bitstream.coder import Decoder, Encoder
 from innvc.errors import CorruptError
 from innvc.model.motion import (
@@ -90,19 +90,19 @@ def _code(coder: Encoder | Decoder, motion: Motion, unit: int, mixed: bool) -> M
         unit: Of vectors.
     """
     coarser, found = None, []
-    mixer = cells.mixer(mixed)
+    mixer = cell_flags.mixer(mixed)
     for number, level in reversed(list(enumerate(motion))):
         mode = level.mode.astype(np.int64)
         given = [part.astype(np.int64) for part in (level.vector // unit, level.quarters // unit)]
         vector, quarters = given
-        before = cells.still(*mode.shape[1:])
+        before = cell_flags.still(*mode.shape[1:])
         for p in range(len(mode)):
             divided = np.zeros((2, *mode.shape[1:]), np.int64)
-            frame = cells.Frame(mode[p], vector[p], quarters[p], divided)
+            frame = cell_flags.Frame(mode[p], vector[p], quarters[p], divided)
             # Flags have at most 12 bits; a component 18 of them and 13 bits, a cell 37 besides.
             coder.reserve(4 * (frame.vector.size + frame.quarters.size))
             told = _halves_of(coarser, p, frame.vector)
-            known = cells.Known(min(number, cells.COARSEST), before, *told)
+            known = cell_flags.Known(min(number, cell_flags.COARSEST), before, *told)
             coder.check(cells.code_frame(coder.stream, mixer, frame, known))
             before = frame
         if max(abs(vector).max(initial=0), abs(quarters).max(initial=0)) > VECTOR_LIMIT:
