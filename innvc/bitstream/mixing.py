@@ -12,15 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from innvc.bitstream.range_coder import (
-    BROKEN,
-    DECODING,
-    PRECISION,
-    Stream,
-    code_flag,
-    narrow,
-    position_in,
-)
+from innvc.bitstream.range_coder import PRECISION, Stream, code_flag, code_likely, count_flag
 from innvc.compiled import compiled
 
 INPUTS = 5  # most classes of a flag
@@ -28,9 +20,8 @@ CLASSES = 4096  # of one input of one kind
 SETS = 16  # of weights, of one kind
 RECENT = 127  # flags of a class, after which their counts are halved
 UNIT = 256  # of log-odds
-ONE = 1 << 16  # of weights and of probabilities
+ONE = 1 << 16  # of probabilities, and the sum of a flag's weights before the first
 LIMIT = 2047  # of the sum of log-odds
-FIRST = ONE  # sum of a flag's weights before the first
 SLOWNESS = 15  # bits by which errors are shifted to move weights
 
 # UNIT times the log of 2 n - 1; odds are those of two counts.
@@ -65,7 +56,7 @@ def mixer(inputs: list[int], mixed: bool) -> Mixer:
     counts = np.ones((len(inputs), INPUTS, CLASSES, 2), np.int32)
     weights = np.zeros((len(inputs), SETS, INPUTS), np.int64)
     for kind, count in enumerate(inputs):
-        weights[kind, :, :count] = FIRST // count
+        weights[kind, :, :count] = ONE // count
     return Mixer(counts, weights, np.array(inputs), np.zeros(INPUTS, np.int64), mixed)
 
 
@@ -79,7 +70,6 @@ def code_mixed(stream: Stream, mixer: Mixer, kind: int, chosen: int, value: bool
     counts, weights = mixer.counts[kind], mixer.weights[kind, chosen]
     if not mixer.mixed:
         return int(code_flag(stream, counts[0], mixer.classes[0], value))
-    state, words = stream
     inputs, total = mixer.inputs[kind], 0
     evidence = np.empty(inputs, np.int64)
     for n in range(inputs):
@@ -88,20 +78,9 @@ def code_mixed(stream: Stream, mixer: Mixer, kind: int, chosen: int, value: bool
         total += weights[n] * evidence[n]
     likely = LOGISTIC[min(max(total // ONE, -LIMIT), LIMIT) + LIMIT]
     zero = (ONE - likely) << (PRECISION - 16)
-    if state[DECODING] != 0:
-        place = position_in(state)
-        if place >= 1 << PRECISION:
-            state[DECODING] = BROKEN
-        value = place >= zero
-    first, size = (zero, (1 << PRECISION) - zero) if value else (0, zero)
-    narrow(state, words, first, size)
-    flag = 1 if value else 0
+    flag = code_likely(stream, zero, value)
     error = flag * ONE - likely
     for n in range(inputs):
         weights[n] += (error * evidence[n]) >> SLOWNESS
-        count = counts[n, mixer.classes[n]]
-        full = count[0] + count[1] >= RECENT
-        count[flag] += 1
-        if full:
-            count[0], count[1] = (count[0] + 1) >> 1, (count[1] + 1) >> 1
+        count_flag(counts[n, mixer.classes[n]], flag, RECENT)
     return flag

@@ -34,13 +34,13 @@ def code_quarters(
     divided, classes = frame.divided[now.side], mixer.classes
     rows, columns = frame.mode.shape
     mode, side = frame.mode[i, j], now.side
-    unlike = int(not _alike(field, i, j, i, max(j - 1, 0)))
-    unlike += int(not _alike(field, i, j, i, min(j + 1, columns - 1)))
-    unlike += int(not _alike(field, i, j, max(i - 1, 0), j))
-    unlike += int(not _alike(field, i, j, min(i + 1, rows - 1), j))
+    unlike = int(not _alike(field, i, j, field, i, max(j - 1, 0)))
+    unlike += int(not _alike(field, i, j, field, i, min(j + 1, columns - 1)))
+    unlike += int(not _alike(field, i, j, field, max(i - 1, 0), j))
+    unlike += int(not _alike(field, i, j, field, min(i + 1, rows - 1), j))
     differs = False
     for q in range(4):
-        differs |= not _alike_quarter(quarters, 2 * i + q // 2, 2 * j + q % 2, field, i, j)
+        differs |= not _alike(quarters, 2 * i + q // 2, 2 * j + q % 2, field, i, j)
     beside = divided[i, j - 1] if j > 0 else 0
     upright = divided[i - 1, j] if i > 0 else 0
     first = frame.divided[0, i, j] if side == 1 else 0
@@ -59,13 +59,13 @@ def code_quarters(
         across = min(max(j + 2 * (q % 2) - 1, 0), columns - 1)
         down = min(max(i + 2 * (q // 2) - 1, 0), rows - 1)
         last = q == 3 and before == 0
-        beside, upright = _alike(field, i, j, i, across), _alike(field, i, j, down, j)
-        same = 4 * beside + 2 * upright + _alike(field, i, across, down, j)
+        beside, upright = _alike(field, i, j, field, i, across), _alike(field, i, j, field, down, j)
+        same = 4 * beside + 2 * upright + _alike(field, i, across, field, down, j)
         edges = 0
         if q % 2 == 0 and j > 0:
-            edges += 1 + int(not _alike_quarter(quarters, y, x - 1, field, i, j - 1))
+            edges += 1 + int(not _alike(quarters, y, x - 1, field, i, j - 1))
         if q < 2 and i > 0:
-            edges += 3 + 3 * int(not _alike_quarter(quarters, y - 1, x, field, i - 1, j))
+            edges += 3 + 3 * int(not _alike(quarters, y - 1, x, field, i - 1, j))
         choice, row, column = OWN, i, j
         for k in range(3):
             row, column = down if k == 2 else i, across if k == 1 else j
@@ -76,7 +76,7 @@ def code_quarters(
             classes[1] = 3 * (4 * choices + q) + k
             classes[2] = 5 * (6 * k + away) + known.level
             classes[3] = 9 * (6 * k + away) + edges
-            other = not _alike_quarter(quarters, y, x, field, row, column)
+            other = not _alike(quarters, y, x, field, row, column)
             if not code_mixed(stream, mixer, CHOICE, k, other):
                 choice = k
                 break
@@ -115,14 +115,6 @@ def _code_quarter(
 
 
 @compiled
-def _alike(field: np.ndarray, i: int, j: int, row: int, column: int) -> bool:
-    across = field[1, i, j] == field[1, row, column]
-    return bool(across and field[0, i, j] == field[0, row, column])
-
-
-@compiled
-def _alike_quarter(
-    quarters: np.ndarray, y: int, x: int, field: np.ndarray, row: int, column: int
-) -> bool:
-    across = quarters[1, y, x] == field[1, row, column]
-    return bool(across and quarters[0, y, x] == field[0, row, column])
+def _alike(a: np.ndarray, i: int, j: int, b: np.ndarray, row: int, column: int) -> bool:
+    """Whether two vectors of fields [2, ., .] are the same."""
+    return bool(a[1, i, j] == b[1, row, column] and a[0, i, j] == b[0, row, column])

@@ -175,22 +175,34 @@ def code_numbers(stream: Stream, bits: int, values: np.ndarray) -> bool:
 @compiled
 def code_flag(stream: Stream, counts: np.ndarray, number: int, value: bool) -> int:
     """Codes or decodes a flag of class `number` by its own counts [classes, 2]; and counts it."""
+    count = counts[number]
+    ones = (count[1] << PRECISION) // (count[0] + count[1])
+    flag = code_likely(stream, (1 << PRECISION) - ones, value)
+    count_flag(count, flag, RECENT)
+    return flag
+
+
+@compiled
+def code_likely(stream: Stream, zero: int, value: bool) -> int:
+    """Codes or decodes a flag whose 0 has the frequency `zero`."""
     state, words = stream
-    total = counts[number, 0] + counts[number, 1]
-    first = (1 << PRECISION) - (counts[number, 1] << PRECISION) // total  # frequency of a 0
     if state[DECODING] != _NONE:
         place = position_in(state)
         if place >= 1 << PRECISION:
             state[DECODING] = BROKEN
-        value = place >= first
-    low, size = (first, (1 << PRECISION) - first) if value else (0, first)
+        value = place >= zero
+    low, size = (zero, (1 << PRECISION) - zero) if value else (0, zero)
     narrow(state, words, low, size)
-    flag = 1 if value else 0
-    counts[number, flag] += 1
-    if total >= RECENT:
-        counts[number, 0] = (counts[number, 0] + 1) >> 1
-        counts[number, 1] = (counts[number, 1] + 1) >> 1
-    return flag
+    return 1 if value else 0
+
+
+@compiled
+def count_flag(count: np.ndarray, flag: int, recent: int) -> None:
+    """Counts a flag of zeros and ones [2], which are halved where they were `recent` or more."""
+    full = count[0] + count[1] >= recent
+    count[flag] += 1
+    if full:
+        count[0], count[1] = (count[0] + 1) >> 1, (count[1] + 1) >> 1
 
 
 @compiled

@@ -15,6 +15,7 @@ from torch import Tensor
 from innvc.compiled import compiled
 from innvc.fit.coefficient_cost import add_costs
 from innvc.fit.tried_vectors import TriedVectors
+from innvc.fit.vector_costs import is_beside, log_sizes, medians, sum_of_sizes
 from innvc.model.blocks import add_sizes
 from innvc.model.motion import CELL, VECTOR_LIMIT, in_quarters
 from innvc.model.planes import Plane
@@ -56,7 +57,7 @@ class Search:
         self.target, self.reference, self.plane, self.rate = target, reference, plane, rate
         self.unit = unit
         self.rows, self.columns = (n // self.size for n in target.shape)
-        self._sizes = _sizes(unit)
+        self._sizes = log_sizes(unit)
         self._errors = PredictionErrors(target, reference, plane, self.size)
 
     def _begin(self, vector: np.ndarray) -> None:
@@ -108,8 +109,8 @@ class Search:
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what vectors cost beside those that were found so far, [rows, columns]."""
-        own = 2 * _sum_of_sizes(vector, _medians(self.vector, PREDICTING), self._sizes)
-        beside = _is_beside(vector, self.vector, PREDICTING)
+        own = 2 * sum_of_sizes(vector, medians(self.vector, PREDICTING), self._sizes)
+        beside = is_beside(vector, self.vector, PREDICTING)
         bits: np.ndarray = VECTOR_BITS + np.where(beside, own.clip(max=BESIDE_BITS), own)
         return bits
 
@@ -145,7 +146,7 @@ class Search:
         """Tries the vectors of the cells around, their median, and none."""
         for shift in AROUND:
             self._try(np.roll(self.vector, shift, (1, 2)))
-        self._try(_medians(self.vector, CROSS) // self.unit * self.unit)
+        self._try(medians(self.vector, CROSS) // self.unit * self.unit)
         self._try(np.zeros_like(self.vector))
 
     def _refine(self, *steps: int) -> None:
@@ -212,7 +213,7 @@ class QuarterSearch(Search):
 
     def bits(self, vector: np.ndarray) -> np.ndarray:
         """About what they cost in a cell that is divided, [2 rows, 2 columns]."""
-        own = np.float32(OWN_BITS) + 2 * _sum_of_sizes(vector, self.cells, self._sizes)
+        own = np.float32(OWN_BITS) + 2 * sum_of_sizes(vector, self.cells, self._sizes)
         near = (vector == self.beside).all(0) | (vector == self.upright).all(0)
         bits: np.ndarray = np.where(near, own.clip(max=NEAR_BITS), own)
         bits = bits * (vector != self.cells).any(0)
@@ -244,60 +245,6 @@ def _sums(quarters: np.ndarray) -> np.ndarray:
     rows, columns = quarters.shape
     total: np.ndarray = quarters.reshape(rows // 2, 2, columns // 2, 2).sum((1, 3))
     return total
-
-
-@cache
-def _sizes(unit: int) -> np.ndarray:
-    """log2(1 + n / unit) for differences n of components."""
-    result: np.ndarray = np.log2(1 + np.arange(2 * VECTOR_LIMIT + 1) / unit).astype(np.float32)
-    return result
-
-
-@compiled
-def _sum_of_sizes(vector: np.ndarray, predicted: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Of the differences of both components, [rows, columns]."""
-    result = np.empty(vector.shape[1:], sizes.dtype)
-    for i in range(result.shape[0]):
-        for j in range(result.shape[1]):
-            first = sizes[abs(vector[0, i, j] - predicted[0, i, j])]
-            result[i, j] = first + sizes[abs(vector[1, i, j] - predicted[1, i, j])]
-    return result
-
-
-@compiled
-def _is_beside(
-    vector: np.ndarray, best: np.ndarray, offsets: tuple[tuple[int, int], ...]
-) -> np.ndarray:
-    """Whether a cell around has this vector, [rows, columns]; outside are those at the edge."""
-    _, rows, columns = vector.shape
-    result = np.zeros((rows, columns), np.bool_)
-    for i in range(rows):
-        for j in range(columns):
-            for y, x in offsets:
-                row, column = min(max(i + y, 0), rows - 1), min(max(j + x, 0), columns - 1)
-                across = vector[1, i, j] == best[1, row, column]
-                result[i, j] |= across and vector[0, i, j] == best[0, row, column]
-    return result
-
-
-@compiled
-def _medians(vector: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Of the vectors around, by component [2, rows, columns]; outside are those at the edge."""
-    result = np.empty_like(vector)
-    found = np.empty(len(offsets), vector.dtype)
-    _, rows, columns = vector.shape
-    for axis in range(2):
-        for i in range(rows):
-            for j in range(columns):
-                for n, (y, x) in enumerate(offsets):
-                    row, column = min(max(i + y, 0), rows - 1), min(max(j + x, 0), columns - 1)
-                    value, k = vector[axis, row, column], n
-                    while k > 0 and found[k - 1] > value:
-                        found[k] = found[k - 1]
-                        k -= 1
-                    found[k] = value
-                result[axis, i, j] = found[len(offsets) // 2]
-    return result
 
 
 @compiled
