@@ -12,7 +12,7 @@ from innvc.bitstream.intra import ExactIntra
 from innvc.bitstream.reader import Reader
 from innvc.bitstream.wavefront import wavefront
 from innvc.model.contexts import VALUE_LIMIT
-from innvc.model.directions import ANGLES, DIRECTIONS, Directions, exact_matrices
+from innvc.model.directions import ANGLES, DIRECTIONS, Directions, Square, exact_matrix, matrix
 
 
 def blocks_of(samples: np.ndarray, waves: np.ndarray) -> np.ndarray:
@@ -41,7 +41,8 @@ def test_a_picture_of_stripes_is_predicted_in_their_direction(direction):
     picture = along * 32 + away * ANGLES[direction]
     blocks = blocks_of(picture, waves)
     near = [blocks[:, 1, 0], blocks[:, 0, 1], blocks[:, 0, 0], blocks[:, 0, 2]]
-    predicted = exact_matrices(v, h)[direction] @ np.concatenate(near)
+    square = Square(tuple(v.tolist()), tuple(h.tolist()))
+    predicted = exact_matrix(square, direction) @ np.concatenate(near)
     error = np.einsum("c,cyx->yx", predicted - blocks[:, 1, 1], waves)
     # Samples below the block on the left are not known; the side's are taken to the nearest.
     known = error[:4] if direction < 7 else error
@@ -56,11 +57,10 @@ def test_matrices_are_integers_that_no_machine_rounds_otherwise(layout):
     assert len(directions.planes) == {"gray": 1, "rgb": 3}.get(
         layout[0], 3 if layout[1] == layout[2] else 1
     )
-    for channels, integers in directions.planes:
+    for _, square in directions.planes:
+        integers = np.stack([matrix(square, k) for k in range(DIRECTIONS)])
         assert np.array_equal(integers, np.floor(integers)) and abs(integers).max() < 2048
-        exact = 1024 * exact_matrices(
-            frequencies.vertical[channels], frequencies.horizontal[channels]
-        )
+        exact = np.stack([1024 * exact_matrix(square, k) for k in range(DIRECTIONS)])
         near_half = exact + 0.5 + 2.0**-20
         assert abs(near_half - np.round(near_half)).min() > 1e-9
         # Every sum stays far from 2^53.

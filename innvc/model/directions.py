@@ -7,7 +7,9 @@ a block.
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,16 +33,16 @@ class Directions:
         frequencies: Of a block's channels.
 
     Attributes:
-        planes: For each such plane the channels [n^2] and integers [DIRECTIONS, n^2, 4 n^2].
+        planes: For each such plane its channels [n^2], and what `matrix` wants of them.
     """
 
     def __init__(self, frequencies: Frequencies) -> None:
-        self.planes: list[tuple[np.ndarray, np.ndarray]] = []
+        self.planes: list[tuple[np.ndarray, Square]] = []
         for plane in np.unique(frequencies.plane):
             channels = np.flatnonzero(frequencies.plane == plane)
             v, h = frequencies.vertical[channels], frequencies.horizontal[channels]
             if v.max() == h.max():
-                self.planes.append((channels, _integers(tuple(v.tolist()), tuple(h.tolist()))))
+                self.planes.append((channels, Square(tuple(v.tolist()), tuple(h.tolist()))))
 
     def predict(self, near: np.ndarray, direction: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Channels of each plane, and their means in sixteenths [n^2, P].
@@ -49,16 +51,29 @@ class Directions:
             near: Values of the neighbours [4, C, P]: left, above, above left, above right.
         """
         return [
-            (channels, _rounded(matrices[direction] @ near[:, channels].reshape(-1, near.shape[2])))
-            for channels, matrices in self.planes
+            (channels, _rounded(matrix(square, direction) @ _flat(near, channels)))
+            for channels, square in self.planes
         ]
 
     def predict_all(self, near: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """The same for all directions: means [DIRECTIONS, n^2, P]."""
-        return [
-            (channels, _rounded(matrices @ near[:, channels].reshape(-1, near.shape[2])))
-            for channels, matrices in self.planes
-        ]
+        result = []
+        for channels, square in self.planes:
+            flat = _flat(near, channels)
+            sums = np.stack([matrix(square, k) @ flat for k in range(DIRECTIONS)])
+            result.append((channels, _rounded(sums)))
+        return result
+
+
+class Square(NamedTuple):
+    """Vertical and horizontal frequencies of the n^2 coefficients of a square block."""
+
+    vertical: tuple[int, ...]
+    horizontal: tuple[int, ...]
+
+
+def _flat(near: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    return near[:, channels].reshape(-1, near.shape[2])
 
 
 def _rounded(sums: np.ndarray) -> np.ndarray:
@@ -67,33 +82,39 @@ def _rounded(sums: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _integers(vertical: tuple[int, ...], horizontal: tuple[int, ...]) -> np.ndarray:
-    matrices = exact_matrices(np.array(vertical), np.array(horizontal))
+def matrix(square: Square, direction: int) -> np.ndarray:
+    """Integers [n^2, 4 n^2], found when a direction is first used: all of them take 70 MB."""
     # Some elements are odd halves: the margin is far above the errors of float64.
-    result: np.ndarray = np.floor(matrices * (1 << WEIGHT_BITS) + 0.5 + 2.0**-20)
+    exact = exact_matrix(square, direction)
+    result: np.ndarray = np.floor(exact * (1 << WEIGHT_BITS) + 0.5 + 2.0**-20)
     return result
 
 
-def exact_matrices(vertical: np.ndarray, horizontal: np.ndarray) -> np.ndarray:
-    """[DIRECTIONS, n^2, 4 n^2] before they are rounded, for coefficients of the frequencies given.
+def exact_matrix(square: Square, direction: int) -> np.ndarray:
+    """[n^2, 4 n^2] before it is rounded.
 
     Columns are those of the left, the upper, the upper left and the upper right neighbour.
     """
-    n = int(vertical.max()) + 1
+    analysis, border = _block_and_border(square)
+    result: np.ndarray = analysis @ _samples(direction, math.isqrt(len(analysis))) @ border
+    return result
+
+
+@cache
+def _block_and_border(square: Square) -> tuple[np.ndarray, np.ndarray]:
+    """From samples to coefficients [n^2, n^2]; from the neighbours' to samples [4 n + 1, 4 n^2]."""
+    n = max(square.vertical) + 1
     place = np.arange(n)
     cosines = np.cos(np.pi * (2 * place[:, None] + 1) * place[None] / (2 * n)) * np.sqrt(2 / n)
     cosines[:, 0] /= np.sqrt(2)
     # [n, n, n^2] samples of each coefficient.
-    waves = cosines[:, None, vertical] * cosines[None, :, horizontal]
+    waves = cosines[:, None, square.vertical] * cosines[None, :, square.horizontal]
     border = np.zeros((4 * n + 1, 4, n * n))  # left from above down, corner, above from the left
     for i in range(2 * n):
         border[i, 0] = waves[min(i, n - 1), n - 1]
         border[2 * n + 1 + i, 1 if i < n else 3] = waves[n - 1, i % n]
     border[2 * n, 2] = waves[n - 1, n - 1]
-    analysis = waves.reshape(n * n, n * n).T
-    return np.stack(
-        [analysis @ (_samples(k, n) @ border.reshape(4 * n + 1, -1)) for k in range(DIRECTIONS)]
-    )
+    return waves.reshape(n * n, n * n).T, border.reshape(4 * n + 1, -1)
 
 
 def _samples(direction: int, n: int) -> np.ndarray:
