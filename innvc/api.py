@@ -26,6 +26,7 @@ from innvc.reader import VideoReader
 from innvc.request import AUTO, EncodeRequest
 from innvc.switches import Switches
 from innvc.verification import verify
+from innvc.video.formats import ColorTags
 from innvc.workers import check_workers, runner
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def encode(
     pix_fmt: str | None = None,
     fps: Fraction | None = None,
     frames: Selection | None = None,
+    cicp: tuple[int, int, int] | None = None,
+    color_range: int | None = None,
     audio: bool = True,
     overwrite: bool = False,
     resume: bool = False,
@@ -132,6 +135,9 @@ def encode(
             one here. A segment takes `threads` CPUs, 1 if absent, or a GPU.
         size, pix_fmt, fps: Of raw video; pix_fmt converts other video.
         frames: Half-open range of frames.
+        cicp: Colour primaries, transfer and matrix in place of the input's, by their numbers in
+            ITU-T H.273.
+        color_range: 1 limited, 2 full, in place of the input's.
         audio: Copy audio and subtitles of the input into the file, too.
         overwrite: Replace an existing output.
         resume: Go on where an encode of the same input to the same output was cut off. On the CPU,
@@ -192,6 +198,7 @@ def encode(
         pix_fmt=pix_fmt,
         fps=fps,
         frames=frames,
+        color=ColorTags(cicp, color_range),
     )
     request.check()
     check_workers(workers)
@@ -301,7 +308,8 @@ def plan(
 
     names = [field.name for field in fields(Switches)]
     switches = Switches(**{name: options.pop(name) for name in names if name in options})
-    request = EncodeRequest(os.fspath(source), switches=switches, **options)
+    color = ColorTags(options.pop("cicp", None), options.pop("color_range", None))
+    request = EncodeRequest(os.fspath(source), switches=switches, color=color, **options)
     request.check()
     with request.open(note or (lambda text: None)) as opened:
         passes = 1 if opened.target is None else TRIES

@@ -13,6 +13,8 @@ from innvc import options, process
 from innvc.errors import UsageError
 from innvc.help import ABLATIONS, DETAILS, FIT, LONG, TARGET, HelpAll
 from innvc.options import (
+    Cicp,
+    ColorRange,
     Device,
     Frames,
     Json,
@@ -227,6 +229,8 @@ def encode(
     size: RawSize = None,
     pix_fmt: RawFormat = None,
     fps: RawRate = None,
+    cicp: Cicp = None,
+    color_range: ColorRange = None,
     quiet: Quiet = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -277,6 +281,8 @@ def encode(
         pix_fmt=pix_fmt,
         fps=given(options.rate, fps),
         frames=given(options.frames, frames),
+        cicp=given(options.cicp, cicp),
+        color_range=given(options.color_range, color_range),
     )
     stop = process.StopOnInterrupt(quiet)
     if dry_run:

@@ -12,7 +12,7 @@ TARGET = "Quality (one of these; 1, the default lambda, is about 48 dB)"
 FIT = "Fit"
 LONG = "Long videos"
 DETAILS = "Details of the fit"
-INPUT = "Raw video"
+INPUT = "Input"
 ABLATIONS = "Parts of the method (ablations)"
 RARE = {DETAILS, INPUT, ABLATIONS}  # groups that only --help-all shows
 

@@ -14,6 +14,7 @@ import typer
 
 from innvc.errors import UsageError
 from innvc.help import INPUT
+from innvc.video import color_names
 from innvc.video.timing import nominal_rate
 
 if TYPE_CHECKING:
@@ -65,6 +66,23 @@ RawFormat = Annotated[
 ]
 RawRate = Annotated[
     str | None, typer.Option(metavar="N", help="Frame rate of raw video.", rich_help_panel=INPUT)
+]
+Cicp = Annotated[
+    str | None,
+    typer.Option(
+        metavar="P/T/M",
+        help="Colour primaries, transfer, matrix: bt709/bt709/bt709 or 9/16/9.",
+        rich_help_panel=INPUT,
+    ),
+]
+ColorRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R",
+        help="limited or full.",
+        autocompletion=choice("limited", "full"),
+        rich_help_panel=INPUT,
+    ),
 ]
 
 Limits = Annotated[
@@ -149,6 +167,25 @@ def frames(text: str) -> tuple[int | None, int | None]:
         raise UsageError(f"'{text}' is not a range of frames.", "Write A:B, as in 0:16 or 100:.")
     first, last = (int(end) if end else None for end in match.groups())
     return first, last
+
+
+def cicp(text: str) -> tuple[int, int, int]:
+    """Numbers of colour primaries, transfer and matrix "P/T/M", each a name or a number."""
+    parts = text.split("/")
+    if len(parts) != 3:
+        raise UsageError(f"'{text}' is not P/T/M.", "Write bt709/bt709/bt709, or 9/16/9.")
+    primaries, transfer, matrix = map(
+        color_names.number, ("primaries", "transfer", "matrix"), parts
+    )
+    return primaries, transfer, matrix
+
+
+def color_range(text: str) -> int:
+    """1 of "limited", 2 of "full"."""
+    for value, name in color_names.RANGES.items():
+        if text == name:
+            return value
+    raise UsageError(f"'{text}' is not a range.", "Write limited or full.")
 
 
 def rate(text: str) -> Fraction:

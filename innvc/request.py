@@ -13,6 +13,7 @@ from innvc.encoding import EncodeJob, check_settings
 from innvc.errors import UsageError
 from innvc.switches import AS_PRESET, Switches
 from innvc.target import Target, lambda_of, target_of
+from innvc.video.formats import AS_TAGGED, ColorTags
 from innvc.video.source import open_source
 
 AUTO = "auto"  # stands for a preset that suits the clip
@@ -43,6 +44,7 @@ class EncodeRequest:
     pix_fmt: str | None = None
     fps: Fraction | None = None
     frames: Selection | None = None
+    color: ColorTags = AS_TAGGED
 
     def check(self) -> None:
         """Refuses what can be refused before the clip is opened.
@@ -95,7 +97,12 @@ class EncodeRequest:
         """
         refuse_innv(self.source)
         with open_source(
-            self.source, size=self.size, pix_fmt=self.pix_fmt, fps=self.fps, frames=self.frames
+            self.source,
+            size=self.size,
+            pix_fmt=self.pix_fmt,
+            fps=self.fps,
+            frames=self.frames,
+            color=self.color,
         ) as video:
             # These take seconds to import: what was wrong before is told at once.
             from innvc.device import limit_threads, select

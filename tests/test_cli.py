@@ -25,9 +25,11 @@ from helpers import (
     write_clip,
 )
 
+import innvc as package
 from innvc.api import encode
 from innvc.editing import concat
 from innvc.video.source import open_source
+from innvc.video.y4m import Y4mWriter
 
 JSON_KEYS = """bytes bpp psnr_y psnr_u psnr_v psnr_611 msssim_y width height frames steps seconds
 lambda preset device model version""".split()
@@ -181,6 +183,11 @@ BAD = [
     (2, f"{ENCODE} --fps 0"),
     (2, f"{ENCODE} --fps 1e99999999"),
     (2, f"{ENCODE} --fps 25/0"),
+    (2, f"{ENCODE} --cicp 1/1"),
+    (2, f"{ENCODE} --cicp 1/bt/1"),
+    (2, f"{ENCODE} --cicp 1/1/300"),
+    (2, f"{ENCODE} --cicp 1/1/gbr"),
+    (2, f"{ENCODE} --color-range tv"),
     (2, f"{ENCODE} --lambda 0"),
     (2, f"{ENCODE} --lambda -1"),
     (2, f"{ENCODE} --lambda nan"),
@@ -534,6 +541,38 @@ def test_colour_of_a_constant_rate(tmp_path, call):
     assert call("decode", tmp_path / "a.innv", "-o", tmp_path / "b.mkv", "-q")[0] == 0
     with open_source(source) as a, open_source(tmp_path / "b.mkv") as b:
         assert a.info == b.info and b.info.frame_rate == Fraction(30000, 1001)
+
+
+def test_colour_tags_that_are_given(tmp_path, call):
+    """y4m has none of them; a container's are replaced, also where its samples are converted."""
+    source = make_clip(tmp_path / "in.mkv", "yuv420p10le", 32, 16, 2, color_primaries=1)
+    y4m, encoded, rec = (tmp_path / name for name in ("in.y4m", "a.innv", "rec.mkv"))
+    with open(y4m, "wb") as stream, open_source(source) as video:
+        writer = Y4mWriter(stream, video.info)
+        for frame in video:
+            writer.write(frame)
+        writer.close()
+    tags = ["--cicp", "bt2020/arib-std-b67/9", "--color-range", "limited"]
+    for path in (y4m, source):
+        command = ["encode", path, "-o", encoded, "-q", "-y", *tags, *QUICK_OPTIONS]
+        assert call(*command)[0] == 0
+        assert call("decode", encoded, "-o", rec, "-q", "-y")[0] == 0
+        with open_source(rec) as video:
+            info = video.info
+        assert (info.color_primaries, info.color_transfer, info.color_matrix) == (9, 18, 9)
+        assert info.color_range == 1
+
+    planes = {}
+    for matrix in ("bt709", "smpte170m"):
+        command = ["encode", y4m, "-o", encoded, "--json", "-y", "--pix-fmt", "gbrp"]
+        code, _, err = call(*command, "--cicp", f"1/1/{matrix}", *QUICK_OPTIONS)
+        assert code == 0 and "BT.601" not in err
+        color = json.loads(call("info", encoded, "--json")[1])["video"]["color"]
+        assert color["matrix"] == 0 and color["range"] == "full"
+        with package.open(encoded) as reader:
+            planes[matrix] = reader[0].planes
+    difference = planes["bt709"][0].astype(int) - planes["smpte170m"][0]
+    assert abs(difference).mean() > 2  # the matrix that is given is the one that converts
 
 
 def test_pictures_that_need_others_are_left_out(tmp_path, call, monkeypatch):

@@ -1,6 +1,10 @@
-"""Names of colour tags, as FFmpeg has them, by their numbers in ITU-T H.273."""
+"""Colour tags: their names, as FFmpeg has them, by their numbers in ITU-T H.273."""
 
 from __future__ import annotations
+
+from innvc.errors import UsageError
+
+RGB, UNKNOWN = 0, 2  # matrices
 
 _SHARED = {1: "bt709", 2: "unknown", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m"}
 
@@ -52,6 +56,26 @@ NAMES: dict[str, dict[int, str]] = {
         6: "bottom",
     },
 }
+
+
+RANGES = {1: "limited", 2: "full"}
+
+
+def number(tag: str, text: str) -> int:
+    """The value that is named, or given as a number.
+
+    Raises:
+        UsageError: there is no such name.
+    """
+    if text.isdecimal() and len(text) <= 3:
+        return int(text)
+    for value, name in NAMES[tag].items():
+        if name == text.lower():
+            return value
+    raise UsageError(
+        f"There is no colour {tag} '{text}'.",
+        f"Write a number, or {', '.join(NAMES[tag].values())}.",
+    )
 
 
 def named(tag: str, value: int) -> str:

@@ -14,9 +14,10 @@ from av.container import InputContainer
 
 from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InnvcError, InputError, UnsupportedError
-from innvc.video.convert import Converter
+from innvc.video.color_names import RGB, UNKNOWN
+from innvc.video.convert import Converter, source_family
 from innvc.video.ffv1 import SliceCheck
-from innvc.video.formats import PIXEL_FORMATS, Frame, VideoInfo, pixel_format
+from innvc.video.formats import PIXEL_FORMATS, ColorTags, Frame, VideoInfo, pixel_format
 from innvc.video.layouts import LAYOUTS, frame_to_planes, narrow_planes, shifts_from_16_bits
 from innvc.video.matroska import chroma_location, missing_bytes
 from innvc.video.place import find_place
@@ -31,7 +32,6 @@ from innvc.video.timing import (
 
 # Demuxers that render text, or that only point at other files and addresses.
 _REFUSED_DEMUXERS = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "sdp", "imf"}
-_RGB, _UNSPECIFIED = 0, 2  # colour matrices of H.273
 
 
 @contextlib.contextmanager
@@ -66,13 +66,16 @@ class ContainerReader:
         path: a file or an image sequence's pattern.
         pix_fmt: convert to this native format; None keeps the file's own.
         fps: frame rate to use in place of the file's; for images the only one there is.
+        color: tags to use in place of the file's.
 
     Raises:
         InputError: the file holds no readable video.
         UnsupportedError: the format is not coded natively and no `pix_fmt` is given.
     """
 
-    def __init__(self, path: str, pix_fmt: str | None, fps: Fraction | None) -> None:
+    def __init__(
+        self, path: str, pix_fmt: str | None, fps: Fraction | None, color: ColorTags
+    ) -> None:
         self.notes: list[str] = []
         self._name = os.path.basename(path)
         self._target = pixel_format(pix_fmt) if pix_fmt else None
@@ -85,7 +88,7 @@ class ContainerReader:
             if first is None:
                 raise InputError(f"{self._name} has no picture that can be decoded.")
             self._drop_leading(first)
-            self._describe(container, stream, first, fps)
+            self._describe(container, stream, first, fps, color)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, av.VideoStream]]:
@@ -156,6 +159,7 @@ class ContainerReader:
         stream: av.VideoStream,
         first: av.VideoFrame,
         fps: Fraction | None,
+        color: ColorTags,
     ) -> None:
         context = stream.codec_context
 
@@ -176,17 +180,18 @@ class ContainerReader:
             first.height,
             form,
             color_range=2 if layout and layout.full_range else tag("color_range", 0),
-            color_primaries=tag("color_primaries", _UNSPECIFIED),
-            color_transfer=tag("color_trc", _UNSPECIFIED),
-            color_matrix=tag("colorspace", _UNSPECIFIED),
+            color_primaries=tag("color_primaries", UNKNOWN),
+            color_transfer=tag("color_trc", UNKNOWN),
+            color_matrix=tag("colorspace", UNKNOWN),
             chroma_location=chroma_location(stream),
             sample_aspect=fraction(stream.sample_aspect_ratio),
             rotation=self._rotation(first),
         )
         if not info.format.shift_x:
             info = replace(info, chroma_location=0)
-        if layout and layout.format.family == "gray" and info.color_matrix == _RGB:
-            info = replace(info, color_matrix=_UNSPECIFIED)  # as FFmpeg tags grey PNG
+        if layout and layout.format.family == "gray" and info.color_matrix == RGB:
+            info = replace(info, color_matrix=UNKNOWN)  # as FFmpeg tags grey PNG
+        info = color.on(info, source_family(first.format.name))
         self._converter = None
         self._narrows = target is not None and shifts_from_16_bits(first.format.name, target)
         if target and self._narrows:

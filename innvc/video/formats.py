@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
-from innvc.errors import UnsupportedError
+from innvc.errors import UnsupportedError, UsageError
+from innvc.video.color_names import RANGES, RGB, UNKNOWN, named
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,46 @@ class VideoInfo:
     chroma_location: int = 0
     sample_aspect: Fraction | None = None
     rotation: int = 0
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """Colour tags that replace those of a source.
+
+    Attributes:
+        cicp: Primaries, transfer and matrix, by their numbers in H.273; None keeps what is there.
+        range: 1 limited, 2 full; None keeps what is there.
+    """
+
+    cicp: tuple[int, int, int] | None = None
+    range: int | None = None
+
+    def on(self, info: VideoInfo, family: str) -> VideoInfo:
+        """What is known of a video whose samples are "yuv", "rgb" or "gray", with these tags.
+
+        Raises:
+            UsageError: there are no such tags, or the matrix is not one of such samples.
+        """
+        if self.cicp is not None:
+            primaries, transfer, matrix = self.cicp
+            if min(self.cicp) < 0 or max(self.cicp) > 255:
+                raise UsageError("A colour tag is a number from 0 to 255.", "H.273 lists them.")
+            if matrix != UNKNOWN and (matrix == RGB) != (family == "rgb"):
+                raise UsageError(
+                    f"The colour matrix {named('matrix', matrix)} does not fit {family} samples.",
+                    "The matrix of RGB is gbr (0), and no other's.",
+                )
+            info = replace(
+                info, color_primaries=primaries, color_transfer=transfer, color_matrix=matrix
+            )
+        if self.range is not None:
+            if self.range not in RANGES:
+                raise UsageError("A colour range is 1 or 2.", "1 is limited, 2 is full.")
+            info = replace(info, color_range=self.range)
+        return info
+
+
+AS_TAGGED = ColorTags()
 
 
 @dataclass

@@ -11,7 +11,14 @@ from typing import BinaryIO
 import numpy as np
 
 from innvc.errors import InputError, UsageError
-from innvc.video.formats import PIXEL_FORMATS, Frame, PixelFormat, VideoInfo, pixel_format
+from innvc.video.formats import (
+    PIXEL_FORMATS,
+    ColorTags,
+    Frame,
+    PixelFormat,
+    VideoInfo,
+    pixel_format,
+)
 from innvc.video.timing import DEFAULT_FRAME_RATE, nominal_rate
 
 _SIZE = re.compile(r"(?<!\d)(\d{1,5})x(\d{1,5})(?!\d)")
@@ -44,6 +51,7 @@ class RawReader:
         size: (width, height) of a frame.
         pix_fmt: a native format's name.
         fps: frames a second.
+        color: tags of the samples.
 
     Raises:
         UsageError: no size is given and the name has none.
@@ -58,6 +66,7 @@ class RawReader:
         size: tuple[int, int] | None,
         pix_fmt: str | None,
         fps: Fraction | None,
+        color: ColorTags,
     ) -> None:
         self.notes: list[str] = []
         self._path = path
@@ -65,7 +74,8 @@ class RawReader:
         width, height = size or self._size_of_name(name)
         form = pixel_format(pix_fmt or self._format_of_name(name))
         rate = fps or self._rate_of_name(name)
-        self.info = VideoInfo(width, height, form, frame_rate=rate)
+        info = VideoInfo(width, height, form, frame_rate=rate)
+        self.info = color.on(info, form.family)
         self._frame_bytes = form.frame_bytes(width, height)
         size_bytes = os.path.getsize(path)
         self.frame_count, rest = divmod(size_bytes, self._frame_bytes)

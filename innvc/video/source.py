@@ -11,7 +11,7 @@ from innvc.bitstream.streams import StreamsRecord
 from innvc.errors import InputError, UsageError
 from innvc.video.container import ContainerReader, reading
 from innvc.video.convert import Converter
-from innvc.video.formats import Frame, VideoInfo, pixel_format
+from innvc.video.formats import AS_TAGGED, ColorTags, Frame, VideoInfo, pixel_format
 from innvc.video.layouts import frame_to_planes, planes_to_frame
 from innvc.video.place import is_pattern
 from innvc.video.raw import RawReader
@@ -151,6 +151,7 @@ def open_source(
     pix_fmt: str | None = None,
     fps: Fraction | None = None,
     frames: tuple[int | None, int | None] | None = None,
+    color: ColorTags = AS_TAGGED,
 ) -> VideoSource:
     """Opens a video for reading.
 
@@ -162,6 +163,7 @@ def open_source(
         fps: frame rate; of raw files and images the only one, of others it replaces theirs, and
             timestamps are dropped.
         frames: half-open range of frame indices in display order; None is the start or the end.
+        color: tags that replace the file's, also for the conversion to `pix_fmt`.
 
     Raises:
         InputError: there is no readable, whole video.
@@ -183,13 +185,13 @@ def open_source(
         if path != "-" and not is_pattern(path):
             _check_path(path)
         if path == "-" or (not is_pattern(path) and _begins_with(path, MAGIC)):
-            reader = Y4mReader(path, fps)
+            reader = Y4mReader(path, fps, color)
             if target and target != reader.info.format:
                 converter = Converter(reader.info.format.name, reader.info, target)
         elif path.lower().endswith(".yuv"):
-            reader = RawReader(path, size, pix_fmt, fps)
+            reader = RawReader(path, size, pix_fmt, fps, color)
         else:
-            reader = ContainerReader(path, pix_fmt, fps)
+            reader = ContainerReader(path, pix_fmt, fps, color)
     found = (reader.info.width, reader.info.height)
     if size is not None and size != found:
         raise UsageError(

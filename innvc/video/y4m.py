@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import BinaryIO
 
 from innvc.errors import InputError, LimitError, UnsupportedError, UsageError
-from innvc.video.formats import Frame, PixelFormat, VideoInfo, pixel_format
+from innvc.video.formats import AS_TAGGED, ColorTags, Frame, PixelFormat, VideoInfo, pixel_format
 from innvc.video.raw import split_planes, write_planes
 from innvc.video.timing import DEFAULT_FRAME_RATE
 
@@ -124,7 +124,7 @@ class Y4mReader:
 
     has_audio = False
 
-    def __init__(self, path: str, fps: Fraction | None) -> None:
+    def __init__(self, path: str, fps: Fraction | None, color: ColorTags = AS_TAGGED) -> None:
         self.notes: list[str] = []
         self.frame_count: int | None = None
         self._path = path
@@ -133,18 +133,19 @@ class Y4mReader:
             raise UsageError("Standard input is a terminal.", "Pipe y4m into it.")
         self._consumed = False
         if path == "-":
-            self._read_header(sys.stdin.buffer, fps)
+            self._read_header(sys.stdin.buffer, fps, color)
         else:
             with open(path, "rb") as stream:
-                self._read_header(stream, fps)
+                self._read_header(stream, fps, color)
 
-    def _read_header(self, stream: BinaryIO, fps: Fraction | None) -> None:
+    def _read_header(self, stream: BinaryIO, fps: Fraction | None, color: ColorTags) -> None:
         line = stream.readline(_LINE_LIMIT)
         if not line.startswith(MAGIC) or not line.endswith(b"\n"):
             raise InputError(
                 f"{self._name} is not y4m.", "Standard input must be y4m." * (self._path == "-")
             )
-        info = parse_header(line)
+        found = parse_header(line)
+        info = color.on(found, found.format.family)
         rate = fps or info.frame_rate
         if fps and info.frame_rate and fps != info.frame_rate:
             self.notes.append(f"frame rate {fps} as given, where the file says {info.frame_rate}")
