@@ -148,7 +148,7 @@ class Timing:
                 lambda: False,
             )
             encode.once(timed)
-        phases = self._all(watch, job)
+        phases, least = self._all(watch, job), job.settings.fit.least_bytes
         packed = packed_channels(header.pix_fmt, header.model.packing)
         samples = info.format.frame_bytes(info.width, info.height) // info.format.dtype.itemsize
         peak = _peak_bytes()
@@ -162,7 +162,7 @@ class Timing:
             frames=self.clip.count,
             segments=len(self.clip.lengths),
             device=str(job.device),
-            steps=job.settings.fit.steps if self._fits(watch, job) else 0,
+            steps=job.settings.fit.steps if self._above(watch, least) else 0,
             parameters=budget.parameter_count(header.model, packed),
             decode_bytes=budget.memory_bytes(
                 header.model, packed, info.width, info.height, header.frames
@@ -185,15 +185,17 @@ class Timing:
         fit = job.settings.fit.steps * watch.step()
         if job.settings.seconds is not None:
             fit = min(fit, job.settings.seconds)
-        phases["fit"] = max(0, before) * ratio + fit * self._fits(watch, job)
-        longer = max(1, job.settings.fit.filter_steps / STEPS)  # than in the sample
-        phases["filter"] = watch.seconds["filter"] * longer * len(self.clip.lengths)
+        settings = job.settings.fit
+        phases["fit"] = max(0, before) * ratio + fit * self._above(watch, settings.least_bytes)
+        longer = max(1, settings.filter_steps / STEPS)  # than in the sample
+        filters = self._above(watch, settings.filter_least_bytes)
+        phases["filter"] = watch.seconds["filter"] * longer * filters
         return phases
 
-    def _fits(self, watch: _Stopwatch, job: EncodeJob) -> int:
-        """Segments whose latent is large enough for a fit."""
+    def _above(self, watch: _Stopwatch, least_bytes: int) -> int:
+        """Segments whose latent has so many bytes."""
         bits = watch.latent * self.clip.info.width * self.clip.info.height  # of a frame
-        return sum(bits * n >= 8 * job.settings.fit.least_bytes for n in self.clip.lengths)
+        return sum(bits * n >= 8 * least_bytes for n in self.clip.lengths)
 
 
 def preset_for(

@@ -22,7 +22,8 @@ from innvc.switches import AS_PRESET, Switches
 # the adaptive tables of smaller ones learn as much (docs/results.md).
 TABLES_PAY = 400_000
 
-# Bytes of a segment's packets from which a fit of the post-filter is tried.
+# Bytes of a segment's packets from which `medium` tries a fit of the post-filter; `fast` does from
+# those of TABLES_PAY on, with an eighth of the steps.
 FILTER_PAYS = 60_000
 
 # Steps of that fit: four for each region of a frame, in batches of four, and no more than these.
@@ -180,19 +181,24 @@ def _instant(clip: Clip) -> tuple[ModelConfig, FitConfig]:
 
 
 def _fast(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """The shipped transform; the latent prior's tables are fitted where that pays."""
-    return _transform(clip), _of_tables(25)
+    """The shipped transform; in large segments the latent prior's tables and the post-filter
+    are fitted.
+    """
+    return _with_filter(clip, _of_tables(25), 8, TABLES_PAY)
 
 
 def _medium(clip: Clip) -> tuple[ModelConfig, FitConfig]:
-    """As fast, for longer; details are chosen once more by what rounded samples err.
+    """As fast, for longer; details are chosen once more by what rounded samples err."""
+    return _with_filter(clip, _of_tables(60, PATHS), 1, FILTER_PAYS)
 
-    The post-filter is fitted, too.
-    """
-    fit = _of_tables(60, PATHS)
+
+def _with_filter(
+    clip: Clip, fit: FitConfig, part: int, least_bytes: int
+) -> tuple[ModelConfig, FitConfig]:
+    """With a fit of the post-filter that has a part of the most steps."""
     regions = clip.frames * math.prod(-(-n // (2 * REGION)) for n in (clip.height, clip.width))
-    steps = min(FILTER_STEPS, 4 * regions)
-    fit = changed(fit, filter_steps=steps, filter_least_bytes=FILTER_PAYS)
+    steps = min(FILTER_STEPS, 4 * regions) // part
+    fit = changed(fit, filter_steps=steps, filter_least_bytes=least_bytes)
     return changed(_transform(clip), own_filter=True), fit
 
 

@@ -24,7 +24,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_take(clip, tmp_path):
     assert (plan["width"], plan["height"], plan["frames"], plan["steps"]) == (32, 16, 5, 40)
     assert plan["preset"] == "fast" and plan["passes"] == 1 and plan["timed_frames"] == 2
     assert plan["seconds"] == pytest.approx(sum(plan["phases"].values()))
-    assert plan["phases"].pop("filter") == 0  # only `medium` fits one
+    assert plan["phases"].pop("filter") == 0  # fitted in large segments alone
     assert all(seconds > 0 for seconds in plan["phases"].values())
     assert plan["encode_bytes"] > 1 << 26 < plan["decode_bytes"]
     command = "encode", clip, "--dry-run"

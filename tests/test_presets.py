@@ -53,12 +53,15 @@ def test_model_size_follows_the_clip():
 
 
 def test_the_filters_steps_follow_the_regions():
-    def steps(*size):
-        return presets.make("medium", Clip(layout_of("yuv420p"), *size))[1].filter_steps
+    def steps(*size, preset="medium"):
+        return presets.make(preset, Clip(layout_of("yuv420p"), *size))[1].filter_steps
 
     assert steps(128, 128, 3) == 12
     assert steps(129, 128, 3) == steps(128, 129, 3) == 24
     assert steps(1920, 1080, 120) == presets.FILTER_STEPS
+    assert steps(128, 128, 3, preset="fast") == 1
+    assert steps(1920, 1080, 120, preset="fast") == presets.FILTER_STEPS // 8
+    assert steps(128, 128, 3, preset="instant") == 0
 
 
 def test_an_unknown_preset_is_refused_with_the_list():
