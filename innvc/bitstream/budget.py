@@ -5,6 +5,7 @@ from __future__ import annotations
 from innvc.config import FieldConfig, ModelConfig
 
 LEVELS = 5  # lifting levels with parameters of their own, and the low-pass
+FILTER = 36_704  # parameters of a post-filter that is the segment's own
 LEAST_BLOCK = 1 << 14  # parameters that a block of the field counts as: it is never free
 
 PROCESS_BYTES = 640 << 20  # of a process with torch, before any picture
@@ -24,7 +25,7 @@ def parameter_count(model: ModelConfig, packed: int) -> int:
     total = 0
     if model.field_role != "picture":
         total += sum(_stage_parameters(model, packed, k) for k in range(model.stages))
-        total += _prior_parameters(model)
+        total += _prior_parameters(model) + FILTER * model.own_filter
     if model.field is not None:
         samples = 0
         if model.field_role != "modulation":

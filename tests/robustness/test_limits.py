@@ -231,7 +231,7 @@ def test_decoding_refuses_before_torch(parts, tmp_path):
 
 KINDS = {
     "default": ("yuv420p", {"preset": "instant"}),
-    "rgb": ("gbrp12le", {"preset": "fast"}),
+    "rgb": ("gbrp12le", {"preset": "fast"}),  # with a post-filter of its own
     "slow": ("yuv422p", {"preset": "slow"}),
     "residual": ("gray", {"preset": "compact", "residual": True, "grid_context": True}),
     "nvrc": ("yuv420p", {"preset": "fast", "model": "nvrc"}),
